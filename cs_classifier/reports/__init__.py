@@ -1,0 +1,1 @@
+"""What people read: evaluation reports, the model card, the summary of a run; all masked."""

@@ -1,0 +1,257 @@
+"""Train: lines in, a complete artifact out. And refit calibration and thresholds alone."""
+
+from __future__ import annotations
+
+import datetime as dt
+import shutil
+import subprocess
+from dataclasses import asdict
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from cs_classifier import artifact, datasets, finetuning, splits
+from cs_classifier.artifact import Manifest
+from cs_classifier.calibration import Calibrator
+from cs_classifier.decision import Decision, LabelThresholds, choose
+from cs_classifier.errors import DataError
+from cs_classifier.evaluation import EvaluationReport, evaluate
+from cs_classifier.export import save_encoder
+from cs_classifier.labels import LabelSet, load_labels
+from cs_classifier.normalize import default_normalizer
+from cs_classifier.pipeline import MAX_CONTEXT, Pipeline
+from cs_classifier.reports import card
+from cs_classifier.reports.evaluation import to_json
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    import numpy.typing as npt
+
+    from cs_classifier.config import DecisionConfig, TrainConfig
+    from cs_classifier.records import LabelledMessage
+
+    Array = npt.NDArray[np.float64]
+
+LIBRARIES = ("cs-classifier", "numpy", "onnxruntime", "tokenizers", "torch", "transformers")
+
+
+def train(
+    config: TrainConfig,
+    target: Path,
+    *,
+    work: Path,
+    on_step: Callable[[int, int, str], None] = lambda *_: None,
+) -> EvaluationReport | None:
+    """Fine-tune, calibrate, evaluate on the test files, and write the artifact ``target``.
+
+    Args:
+        config: the recipe.
+        target: artifact folder; an existing artifact is replaced when the new one is complete.
+        work: folder for checkpoints; a run that was stopped continues from there.
+        on_step: called with (step, all steps, note).
+
+    Returns:
+        The evaluation on ``config.data.test``, if there is any.
+    """
+    label_set = load_labels()
+    lines = datasets.gold(datasets.load(config.data.train, label_set))
+    calibration = datasets.gold(datasets.load(config.data.calibration, label_set))
+    test = datasets.load(config.data.test, label_set) if config.data.test else []
+    check_apart(lines, calibration, test)
+    rng = np.random.default_rng(config.train.seed)
+    rest, held = splits.by_group(lines, config.data.validation_share, rng)
+    tuned = finetuning.fine_tune(
+        config.train,
+        config.model,
+        label_set,
+        train=_pairs(rest, label_set),
+        validation=_pairs(held, label_set),
+        work=work,
+        on_step=on_step,
+    )
+    reports: list[EvaluationReport] = []
+
+    def fill(folder: Path) -> Manifest:
+        artifact.copy_configs(None, folder)
+        difference = save_encoder(tuned.model, tuned.tokenizer, folder)
+        manifest = _manifest(config, label_set, tuned, difference)
+        details = {
+            "config": config.model_dump(mode="json"),
+            "history": [asdict(epoch) for epoch in tuned.history],
+            "lines": {"train": len(rest), "validation": len(held), "calibration": len(calibration)},
+        }
+        artifact.write_json(folder / "training.json", details)
+        report = _finish(folder, manifest, calibration, config.decision, test=test, train=lines)
+        if report:
+            reports.append(report)
+        return manifest
+
+    artifact.create(target, fill)
+    return reports[0] if reports else None
+
+
+def recalibrate(
+    model: Path, data: Sequence[LabelledMessage], target: Path, config: DecisionConfig | None = None
+) -> Pipeline:
+    """Refit calibration and thresholds of ``model`` on reviewed lines; the encoder stays.
+
+    Rules and lexicon are taken from this installation, so that edited rules come into force.
+
+    Raises:
+        DataError: ``data`` holds no gold line.
+    """
+    lines = datasets.gold(data)
+    if not lines:
+        msg = "no gold lines to calibrate on"
+        raise DataError(msg)
+    old = artifact.read_manifest(model)
+    artifact.verify(model, old)
+    settings = config or artifact.load(model).decision.config
+
+    def fill(folder: Path) -> Manifest:
+        for name in old.files:
+            shutil.copyfile(model / name, folder / name)
+        artifact.copy_configs(None, folder)
+        stamp = f"{old.id.partition('+')[0]}+{dt.date.today():%Y%m%d}"
+        manifest = old.model_copy(update={"id": stamp})
+        _finish(folder, manifest, lines, settings, test=(), train=())
+        return manifest
+
+    artifact.create(target, fill)
+    return artifact.load(target)
+
+
+def check_apart(*parts: Sequence[LabelledMessage]) -> None:
+    """Make sure that no line or group stands in two splits.
+
+    Raises:
+        DataError: it names the first shared group or line.
+    """
+    for key, what in ((lambda x: x.group, "group"), (lambda x: x.id, "id")):
+        seen: dict[str, int] = {}
+        for number, part in enumerate(parts):
+            for line in part:
+                if seen.setdefault(key(line), number) != number:
+                    msg = f"{what} '{key(line)}' occurs in two splits; move one of them"
+                    raise DataError(msg)
+
+
+def fit_decision(
+    logits: Array,
+    strengths: Array,
+    lines: Sequence[LabelledMessage],
+    label_set: LabelSet,
+    config: DecisionConfig,
+) -> tuple[Calibrator, Decision]:
+    """Calibrate and choose thresholds on lines that training never saw."""
+    gold = np.array([label_set.row(line.labels) for line in lines], dtype=np.float64)
+    natural = np.array([datasets.is_natural(line) for line in lines])
+    weights = np.where(natural | gold.any(axis=1), 1.0, config.enriched_weight)
+    calibrator = Calibrator.fit(
+        logits, strengths, gold, prevalence=config.prevalence, weights=weights
+    )
+    probabilities = calibrator.transform(logits, strengths)
+    return calibrator, choose(probabilities, gold, config, natural=natural)
+
+
+def _pairs(
+    lines: Sequence[LabelledMessage], label_set: LabelSet
+) -> tuple[list[tuple[str, str]], Array]:
+    """Normalised (context, text) pairs, exactly as the pipeline will make them, and gold labels."""
+    normalize = default_normalizer()
+    pairs = [
+        (normalize(line.message.context).text[-MAX_CONTEXT:], normalize(line.message.text).text)
+        for line in lines
+    ]
+    return pairs, np.array([label_set.row(line.labels) for line in lines], dtype=np.float64)
+
+
+def _finish(  # noqa: PLR0913
+    folder: Path,
+    manifest: Manifest,
+    calibration: Sequence[LabelledMessage],
+    config: DecisionConfig,
+    *,
+    test: Sequence[LabelledMessage],
+    train: Sequence[LabelledMessage],
+) -> EvaluationReport | None:
+    """Fit calibration and thresholds, evaluate, and write everything but the manifest."""
+    n = len(manifest.labels)
+    flat = Calibrator.fit(np.zeros((1, n)), np.zeros((1, n)), np.zeros((1, n)), prevalence=0.5)
+    open_ = Decision(labels=(LabelThresholds(review=1, violation=1),) * n, config=config)
+    artifact.write_json(folder / "calibration.json", flat)
+    artifact.write_json(folder / "decision.json", open_)
+    artifact.seal(folder, manifest)
+    draft = artifact.load(folder)
+    scored = draft.score([line.message for line in calibration])
+    calibrator, decision = fit_decision(
+        scored.logits, scored.strengths, calibration, draft.label_set, config
+    )
+    artifact.write_json(folder / "calibration.json", calibrator)
+    artifact.write_json(folder / "decision.json", decision)
+    report = None
+    if test:
+        artifact.seal(folder, manifest)
+        report = evaluate(artifact.load(folder), test, train=train, files=["test"])
+        artifact.write_json(folder / "metrics.json", to_json(report))
+    details = _details(folder)
+    (folder / "README.md").write_text(
+        card.render(manifest, draft.label_set, calibrator, decision, report, training=details),
+        encoding="utf-8",
+    )
+    return report
+
+
+def _details(folder: Path) -> dict[str, Any]:
+    import json
+
+    path = folder / "training.json"
+    return dict(json.loads(path.read_text(encoding="utf-8"))) if path.exists() else {}
+
+
+def _manifest(
+    config: TrainConfig, label_set: LabelSet, tuned: finetuning.FineTuned, difference: float
+) -> Manifest:
+    today = dt.date.today()
+    paths = [*config.data.train, *config.data.calibration, *config.data.test]
+    return Manifest(
+        format_version=artifact.FORMAT_VERSION,
+        id=f"{config.name}-{today:%Y%m%d}-{_revision()[:7]}",
+        created=today.isoformat(),
+        labels=label_set.ids,
+        base=config.model.base,
+        max_tokens=config.model.max_tokens,
+        pad_id=tuned.model.config.pad_token_id or 0,
+        seed=config.train.seed,
+        revision=_revision(),
+        data={path.as_posix(): datasets.checksum(path) for path in datasets.files(paths)},
+        versions=_versions(),
+        onnx_difference=difference,
+    )
+
+
+def _revision() -> str:
+    try:
+        found = subprocess.run(  # the code's revision, wherever the command was called
+            ["git", "rev-parse", "HEAD"],
+            cwd=Path(__file__).parent,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+    return found.stdout.strip()
+
+
+def _versions() -> dict[str, str]:
+    found = {}
+    for name in LIBRARIES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
