@@ -186,7 +186,7 @@ def create(target: Path, fill: Callable[[Path], Manifest]) -> Path:
 
 
 def copy_configs(source: Path | None, folder: Path) -> None:
-    """Put label set, rules and lexicon beside the model: the shipped ones, or another artifact's."""
+    """Put label set, rules and lexicon beside the model: the shipped ones or ``source``'s."""
     for name in CONFIGS:
         origin = source / name if source else resources.find(f"configs/{name}")
         shutil.copyfile(origin, folder / name)

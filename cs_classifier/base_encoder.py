@@ -114,7 +114,21 @@ class SourceFile:
             for i in range(n)
         ]
         special = {"bos": bos, "eos": eos, "pad": pad, "unk": unk}
-        return cls(raw, *dims, epsilon, special, pieces, _directory(raw, at))
+        hidden, layers, heads, ffn, vocab, positions, types = dims
+        return cls(
+            raw=raw,
+            hidden=hidden,
+            layers=layers,
+            heads=heads,
+            ffn=ffn,
+            vocab=vocab,
+            positions=positions,
+            types=types,
+            epsilon=epsilon,
+            special=special,
+            pieces=pieces,
+            tensors=_directory(raw, at),
+        )
 
     def f32(self, name: str) -> npt.NDArray[np.float32]:
         """A tensor stored as 32-bit floats, flat."""

@@ -1,7 +1,7 @@
 """From logit and rule evidence to a probability that means what it says.
 
-Per label, ``p = sigmoid(slope * logit + rule * strength + offset)`` (Platt 1999, with the strength of
-the label's strongest rule hit as a second input). The slope is kept positive and the rule weight
+Per label, ``p = sigmoid(slope * logit + rule * strength + offset)`` (Platt 1999, with the strength
+of the label's strongest rule hit as a second input). The slope is kept positive and the rule weight
 within ``[0, MAX_RULE_WEIGHT]``: more evidence never lowers a probability, and a keyword alone never
 carries a line that the encoder finds clean. Lines are weighted so that the fitted world has the
 configured prevalence (King & Zeng 2001, "weighting for rare events").
@@ -79,7 +79,8 @@ def prevalence_weights(gold: Array, base: Array, prevalence: float) -> Array:
     """Weights that make the weighted share of positives equal ``prevalence``; mean 1."""
     positive, negative = float(base @ gold), float(base @ (1 - gold))
     weights = base * np.where(gold > 0, prevalence / positive, (1 - prevalence) / negative)
-    return weights * (len(gold) / weights.sum())
+    scaled: Array = weights * (len(gold) / weights.sum())
+    return scaled
 
 
 def _fit_label(

@@ -1,4 +1,4 @@
-"""Configuration: frozen, strict values, built once at the edge from YAML and ``--set`` overrides."""
+"""Configuration: frozen, strict values, built once from YAML and ``--set`` overrides."""
 
 from __future__ import annotations
 

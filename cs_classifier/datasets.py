@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from cs_classifier.errors import DataError, LabelError
 from cs_classifier.records import LabelledMessage, Message
@@ -21,7 +21,11 @@ if TYPE_CHECKING:
     from cs_classifier.labels import LabelSet
 
 FIELDS = ("id", "context", "text", "labels", "clause", "status", "group", "origin", "note")
-STATUSES = ("gold", "borderline")
+_STATUSES: dict[str, Literal["gold", "borderline"]] = {
+    "gold": "gold",
+    "clear": "gold",  # the guideline's own word
+    "borderline": "borderline",
+}
 
 
 def files(paths: Iterable[Path]) -> list[Path]:
@@ -97,9 +101,9 @@ def parse(row: Any, label_set: LabelSet, where: str) -> LabelledMessage:  # noqa
     if not isinstance(labels, list):
         msg = f"{where}: 'labels' must be a list (empty for a clean line)"
         raise DataError(msg)
-    status = {"clear": "gold"}.get(row.get("status", "gold"), row.get("status", "gold"))
-    if status not in STATUSES:
-        msg = f"{where}: 'status' must be one of {', '.join(STATUSES)}"
+    status = _STATUSES.get(row.get("status", "gold"))
+    if status is None:
+        msg = f"{where}: 'status' must be one of {', '.join(_STATUSES)}"
         raise DataError(msg)
     try:
         label_set.row(labels)

@@ -1,7 +1,7 @@
 """Regex, TF-IDF and the model side by side on the same labelled lines.
 
-Every number comes with its support and a 95 % interval by cluster bootstrap over groups; differences
-to a baseline are paired, that is taken within each resample.
+Every number comes with its support and a 95 % interval by cluster bootstrap over groups;
+differences to a baseline are paired, that is taken within each resample.
 """
 
 from __future__ import annotations
@@ -233,7 +233,9 @@ def _estimate(value: float, samples: Array) -> Estimate:
     return Estimate(value=float(value), low=low, high=high)
 
 
-def _counts(calls: Calls, gold: Array, weights: Array) -> tuple[Array, Array, Array]:
+def _counts(
+    calls: Calls, gold: Array, weights: npt.NDArray[np.int64]
+) -> tuple[Array, Array, Array]:
     """Weighted hits, called, support, each ``(resamples, n_labels)``."""
     w = weights.astype(np.float64)
     return w @ (calls * gold), w @ calls.astype(np.float64), w @ gold
@@ -252,7 +254,9 @@ def _scores(
     label_set: LabelSet,
 ) -> SystemScores:
     hits, called, support = _counts(system.calls, gold, weights)
-    all_hits, all_called, all_support = _counts(system.calls, gold, np.ones((1, len(gold))))
+    all_hits, all_called, all_support = _counts(
+        system.calls, gold, np.ones((1, len(gold)), dtype=np.int64)
+    )
     f1_samples = metrics.f1(hits, called, support)
     f1_values = metrics.f1(all_hits, all_called, all_support)[0]
     rows = []
@@ -326,14 +330,16 @@ def _differences(
     by_key = {system.key: system for system in systems}
     model = by_key[MODEL]
     ours = metrics.f1(*_counts(model.calls, gold, weights))
-    ours_here = metrics.f1(*_counts(model.calls, gold, np.ones((1, len(gold)))))[0]
+    ours_here = metrics.f1(*_counts(model.calls, gold, np.ones((1, len(gold)), dtype=np.int64)))[0]
     table = []
     for key in (REGEX, TFIDF):
         if key not in by_key:
             continue
         base = by_key[key]
         theirs = metrics.f1(*_counts(base.calls, gold, weights))
-        theirs_here = metrics.f1(*_counts(base.calls, gold, np.ones((1, len(gold)))))[0]
+        theirs_here = metrics.f1(
+            *_counts(base.calls, gold, np.ones((1, len(gold)), dtype=np.int64))
+        )[0]
         macro = np.array([_nanmean(a) - _nanmean(b) for a, b in zip(ours, theirs, strict=True)])
         table.append(_difference(key, "macro", _nanmean(ours_here) - _nanmean(theirs_here), macro))
         for j, label in enumerate(label_set.ids):

@@ -1,8 +1,8 @@
 """Write a fine-tuned encoder so that both ``transformers`` and ONNX Runtime can run it.
 
-The weights are stored once, as 16-bit floats in ``model.safetensors``. ``model.onnx`` holds only the
-graph: its initializers point into the safetensors file (ONNX external data) and are cast to 32 bits
-when a session is built. Both engines therefore compute with the same numbers.
+The weights are stored once, as 16-bit floats in ``model.safetensors``. ``model.onnx`` holds only
+the graph: its initializers point into the safetensors file (ONNX external data) and are cast to 32
+bits when a session is built. Both engines therefore compute with the same numbers.
 """
 
 from __future__ import annotations
@@ -96,7 +96,7 @@ def _export_graph(model: PreTrainedModel, folder: Path) -> None:
 def _logits_only(model: PreTrainedModel) -> Any:  # noqa: ANN401  (a module, made lazily)
     import torch
 
-    class LogitsOnly(torch.nn.Module):
+    class LogitsOnly(torch.nn.Module):  # type: ignore[misc]  # torch is not followed
         """Returns the logits tensor instead of an output object."""
 
         def __init__(self) -> None:

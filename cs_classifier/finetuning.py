@@ -2,8 +2,8 @@
 
 A plain loop: length-sorted batches, AdamW with layer-wise learning-rate decay (Howard & Ruder 2018,
 "discriminative fine-tuning"), linear warm-up and decay, early stopping on the mean average
-precision over labels. Average precision is undisturbed by the many clean lines, on which exact-match
-or sample-averaged scores say little.
+precision over labels. Average precision is undisturbed by the many clean lines, on which
+exact-match or sample-averaged scores say little.
 """
 
 from __future__ import annotations
@@ -150,7 +150,7 @@ def encode(
     )
 
 
-def fine_tune(
+def fine_tune(  # noqa: PLR0913
     config: FineTuneConfig,
     model_config: ModelConfig,
     label_set: LabelSet,
@@ -384,7 +384,7 @@ def _use_bf16(precision: str, device: torch.device) -> bool:
     if precision != "auto":
         return precision == "bf16"
     if device.type == "cuda":
-        return torch.cuda.is_bf16_supported()
+        return bool(torch.cuda.is_bf16_supported())
     seconds = {}
     for kind in (torch.float32, torch.bfloat16):
         left, right = torch.ones(256, 384, dtype=kind), torch.ones(384, 384, dtype=kind)

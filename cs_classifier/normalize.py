@@ -4,10 +4,10 @@ A :class:`NormalizedText` keeps every edit, so the result can be replayed and ex
 character knows the span of the original it came from. Normalising twice changes nothing.
 
 Steps, in order: invisible characters are removed; enclosed letters and digits become plain; NFKC;
-traditional script becomes simplified (OpenCC); separators and emoji inside a known word are removed;
-homophone, component and nickname spellings are replaced from ``configs/lexicon.yaml``; spelt-out
-numbers become digits. Look-alikes are never folded globally: that would break normal words
-(威信力, 卫星电视, 企鹅造型), so the lexicon says where each spelling counts.
+traditional script becomes simplified (OpenCC); separators and emoji inside a known word are
+removed; homophone, component and nickname spellings are replaced from ``configs/lexicon.yaml``;
+spelt-out numbers become digits. Look-alikes are never folded globally: that would break normal
+words (威信力, 卫星电视, 企鹅造型), so the lexicon says where each spelling counts.
 """
 
 from __future__ import annotations

@@ -50,7 +50,7 @@ class Output:
         return kinds | {"joined": "bool", "model": "string", "error": "string"}
 
 
-def predict_files(
+def predict_files(  # noqa: PLR0913
     pipeline: Pipeline,
     inputs: Sequence[Path],
     output: Path,
@@ -112,7 +112,9 @@ def predict_files(
             writer.write(written)
             on_progress(len(chunk))
     if conversations.disordered:
-        on_notice(f"{conversations.disordered} rows are earlier than the row before them; sort by time")
+        on_notice(
+            f"{conversations.disordered} rows are earlier than the row before them; sort by time"
+        )
     return summary.build(seconds=time.monotonic() - start)
 
 
@@ -188,7 +190,7 @@ def _joined_messages(turn: Turn) -> tuple[Message, ...]:
 def combine(
     pipeline: Pipeline, alone: Prediction, both: Prediction, before: Prediction, *, shift: int
 ) -> TurnPrediction:
-    """Take from ``both`` the labels that only the joined text shows; offsets count in the bubble."""
+    """Take from ``both`` the labels that only the joined text shows; offsets are the bubble's."""
     levels = pipeline.decision.levels([p.probabilities for p in (alone, both, before)])
     completes = levels[1] > np.maximum(levels[0], levels[2])
     if not completes.any():

@@ -56,9 +56,7 @@ class Rule(_Strict):
     id: str
     clause: str = ""
     tag: str = ""
-    strength: float = Field(
-        default=0.8, gt=0, le=1
-    )  # how much a hit says; a score, not a probability
+    strength: float = Field(default=0.8, gt=0, le=1)  # a score, not a probability
     triggers: tuple[str, ...] = Field(min_length=1)  # any, in the agent line
     needs: tuple[str, ...] = ()  # any, anywhere in the agent line
     context: tuple[str, ...] = ()  # any, in the customer's message
@@ -173,7 +171,7 @@ class RuleSet:
 
     def _first_span(self, text: str, parts: _Parts, in_text: set[int]) -> tuple[int, int] | None:
         """Span of the leftmost trigger whose clause holds no exemption."""
-        spans = sorted(
+        spans: list[tuple[int, int]] = sorted(
             match.span()
             for trigger in parts.triggers & in_text
             for match in self._text.patterns[trigger].finditer(text)

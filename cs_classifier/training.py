@@ -130,12 +130,13 @@ def check_apart(*parts: Sequence[LabelledMessage]) -> None:
     Raises:
         DataError: it names the first shared group or line.
     """
-    for key, what in ((lambda x: x.group, "group"), (lambda x: x.id, "id")):
+    for what in ("group", "id"):
         seen: dict[str, int] = {}
         for number, part in enumerate(parts):
             for line in part:
-                if seen.setdefault(key(line), number) != number:
-                    msg = f"{what} '{key(line)}' occurs in two splits; move one of them"
+                value = getattr(line, what)
+                if seen.setdefault(value, number) != number:
+                    msg = f"{what} '{value}' occurs in two splits; move one of them"
                     raise DataError(msg)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 from rich.console import Console
@@ -65,11 +65,13 @@ def evaluate(
     train: Annotated[
         list[Path] | None,
         typer.Option(
-            help="The model's training lines, for the TF-IDF baseline. Default: data/train if it is there."
+            help="The model's training lines, for the TF-IDF baseline. "
+            "Default: data/train if it is there."
         ),
     ] = None,
     language: Annotated[
-        str, typer.Option("--language", "-l", help="Language of the HTML page: zh or en.")
+        Literal["zh", "en"],
+        typer.Option("--language", "-l", help="Language of the HTML page: zh or en."),
     ] = "zh",
 ) -> None:
     """Compare regex, TF-IDF and the model on labelled lines, with intervals."""

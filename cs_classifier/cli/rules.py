@@ -17,7 +17,7 @@ RuleFile = Annotated[
 
 
 @app.command("test")
-def test(rules: RuleFile = None) -> None:
+def run_examples(rules: RuleFile = None) -> None:
     """Run the examples that stand in the rule file; exit with 1 if one fails."""
     from cs_classifier.rules import load_rules
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 from rich.console import Console
@@ -21,6 +21,10 @@ from rich.progress import (
 )
 from rich.text import Text
 
+if TYPE_CHECKING:
+    from cs_classifier.pipeline import Pipeline
+    from cs_classifier.records import Prediction
+
 Model = Annotated[
     Path | None, typer.Option("--model", "-m", help="Model folder. Default: the shipped one.")
 ]
@@ -33,7 +37,7 @@ class _Rate(ProgressColumn):
         return Text(f"{task.speed or 0:,.0f} rows/s")
 
 
-def predict(
+def predict(  # noqa: PLR0913, PLR0917
     inputs: Annotated[
         list[Path],
         typer.Argument(
@@ -50,18 +54,20 @@ def predict(
     columns: Annotated[
         str | None,
         typer.Option(
-            help="How your columns are called: 'text=内容,agent_id=客服昵称', a YAML file, or a shipped mapping such as qianniu."
+            help="How your columns are called: 'text=内容,agent_id=客服昵称', a YAML file, "
+            "or a shipped mapping such as qianniu."
         ),
     ] = None,
-    format: Annotated[
+    input_format: Annotated[
         str | None, typer.Option("--format", help="Input format, when the suffix does not tell.")
-    ] = None,  # noqa: A002
+    ] = None,
     output_format: Annotated[
         str | None, typer.Option(help="Output format, when the suffix does not tell.")
     ] = None,
     threads: Annotated[int, typer.Option(min=0, help="Threads; 0 uses every core.")] = 0,
     language: Annotated[
-        str, typer.Option("--language", "-l", help="Language of the summary: zh or en.")
+        Literal["zh", "en"],
+        typer.Option("--language", "-l", help="Language of the summary: zh or en."),
     ] = "zh",
     quiet: Annotated[
         bool, typer.Option("--quiet", "-q", help="No progress bar, no summary.")
@@ -95,7 +101,7 @@ def predict(
             inputs,
             output,
             columns=mapping,
-            input_format=format,
+            input_format=input_format,
             output_format=output_format,
             on_progress=lambda rows: progress.advance(task, rows),
             on_notice=lambda text: console.print(f"Note: {escape(text)}", highlight=False),
@@ -126,33 +132,29 @@ def explain(
     if json:
         sys.stdout.write(prediction.to_json(found, pipeline.label_set.ids) + "\n")
         return
-    console = Console()
-    console.print(
-        escape(explanation(pipeline, Message(text, context), found)),
-        highlight=False,
-        soft_wrap=True,
-    )
+    Console().print(escape(explanation(pipeline, text, found)), highlight=False, soft_wrap=True)
 
 
-def explanation(pipeline, message, found) -> str:  # type: ignore[no-untyped-def]  # noqa: ANN001
+def explanation(pipeline: Pipeline, text: str, found: Prediction) -> str:
     """Readable reasons for one prediction."""
-    normal = pipeline.normalize(message.text)
+    normal = pipeline.normalize(text)
     lines = [f"model       {pipeline.model_id}"]
-    if normal.text != message.text:
+    if normal.text != text:
         steps = ", ".join(dict.fromkeys(step.name for step in normal.steps))
         lines.append(f"normalised  {normal.text}   ({steps})")
-    thresholds = pipeline.decision.labels
-    for label, p, outcome, t in zip(
-        pipeline.label_set.labels, found.probabilities, found.outcomes, thresholds, strict=True
-    ):
-        lines.append(
-            f"{label.zh}  p={p:.4f}  review≥{t.review:.4f}  violation≥{t.violation:.4f}  → {outcome}"
-        )
-    clauses = pipeline.label_set.clauses
+    rows = zip(
+        pipeline.label_set.labels,
+        found.probabilities,
+        found.outcomes,
+        pipeline.decision.labels,
+        strict=True,
+    )
+    for label, p, outcome, at in rows:
+        bounds = f"review≥{at.review:.4f}  violation≥{at.violation:.4f}"
+        lines.append(f"{label.zh}    p={p:.4f}  {bounds}  → {outcome}")
     for hit in found.hits:
-        lines.append(
-            f"rule        {hit.rule} ({clauses[hit.clause].zh}) at {hit.start}-{hit.end}: {hit.text}"
-        )
+        clause = pipeline.label_set.clauses[hit.clause].zh
+        lines.append(f"rule        {hit.rule} ({clause}) at {hit.start}-{hit.end}: {hit.text}")
     lines += [
         f"evidence    {e.label} by {e.source} at {e.start}-{e.end}: {e.text}"
         for e in found.evidence
