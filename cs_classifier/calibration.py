@@ -22,8 +22,9 @@ if TYPE_CHECKING:
     Array = npt.NDArray[np.float64]
 
 MAX_RULE_WEIGHT = 2.0  # logits; the encoder's clean and violating lines lie about 8 apart
-PRIOR_PRECISION = 1.0  # of the Gaussian prior on log-slope and rule weight: tames separable data
-_STEPS = 200
+PRIOR_PRECISION = 1.0  # of the Gaussian prior on slope and rule weight: tames separable data
+_STEPS = 500
+_MAX_DAMPING = 1e12
 
 
 class LabelCalibration(BaseModel):
@@ -86,7 +87,7 @@ def prevalence_weights(gold: Array, base: Array, prevalence: float) -> Array:
 def _fit_label(
     logits: Array, strengths: Array, gold: Array, base: Array, *, prevalence: float
 ) -> LabelCalibration:
-    """Penalised maximum likelihood by projected Newton steps (three parameters, convex in them)."""
+    """Penalised maximum likelihood by damped projected Newton steps (convex, three parameters)."""
     counts = {"positives": int(gold.sum()), "lines": len(gold)}
     log_odds = float(np.log(prevalence / (1 - prevalence)))
     if not 0 < gold.sum() < len(gold):
@@ -96,7 +97,7 @@ def _fit_label(
     low, high = np.array([0.05, 0.0, -np.inf]), np.array([5.0, MAX_RULE_WEIGHT, np.inf])
     prior = np.array([1.0, MAX_RULE_WEIGHT / 2, 0.0])
     precision = np.array([PRIOR_PRECISION, PRIOR_PRECISION, 0.0])
-    theta = np.array([1.0, 0.0, log_odds])
+    theta, damping = np.array([1.0, 0.0, log_odds]), 1e-9
 
     def loss(at: Array) -> float:
         z = design @ at
@@ -110,17 +111,19 @@ def _fit_label(
         curvature = (design * (weights * p * (1 - p))[:, None]).T @ design + np.diag(precision)
         blocked = ((theta <= low) & (gradient > 0)) | ((theta >= high) & (gradient < 0))
         free = ~blocked
+        # Damping turns a step that does not help, as on saturated lines or at a bound, downhill.
+        curvature += damping * np.diag(np.diag(curvature) + 1)
         step = np.zeros(3)
-        step[free] = np.linalg.solve(
-            curvature[np.ix_(free, free)] + 1e-9 * np.eye(free.sum()), gradient[free]
-        )
-        scale, now = 1.0, loss(theta)
-        while loss(np.clip(theta - scale * step, low, high)) > now and scale > 1e-8:  # noqa: PLR2004
-            scale /= 2
-        updated = np.clip(theta - scale * step, low, high)
-        if np.abs(updated - theta).max() < 1e-9:  # noqa: PLR2004
+        step[free] = np.linalg.solve(curvature[np.ix_(free, free)], gradient[free])
+        updated = np.clip(theta - step, low, high)
+        if loss(updated) > loss(theta):
+            damping *= 10
+            if damping > _MAX_DAMPING:
+                break
+            continue
+        moved, theta, damping = np.abs(updated - theta).max(), updated, max(1e-9, damping / 10)
+        if moved < 1e-9:  # noqa: PLR2004
             break
-        theta = updated
     slope, rule, offset = (float(v) for v in theta)
     return LabelCalibration(slope=slope, rule=rule, offset=offset, **counts)
 

@@ -90,12 +90,15 @@ def load_config(kind: type[C], path: Path, overrides: Sequence[str] = ()) -> C:
     """
     try:
         data = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-    except OSError as error:
-        msg = f"cannot read configuration {path}: {error.strerror}"
+    except (OSError, UnicodeDecodeError) as error:
+        msg = f"cannot read configuration {path}: {error}"
         raise ConfigError(msg) from error
     except yaml.YAMLError as error:
         msg = f"{path} is not valid YAML: {error}"
         raise ConfigError(msg) from error
+    if not isinstance(data, dict):
+        msg = f"{path} must hold sections of 'key: value' lines"
+        raise ConfigError(msg)
     for override in overrides:
         _merge(data, override)
     try:
@@ -116,4 +119,8 @@ def _merge(data: dict[str, Any], override: str) -> None:
         if not isinstance(data, dict):
             msg = f"override '{override}': '{section}' is a value, not a section"
             raise ConfigError(msg)
-    data[last] = yaml.safe_load(value)
+    try:
+        data[last] = yaml.safe_load(value)
+    except yaml.YAMLError as error:
+        msg = f"override '{override}': the value is not valid YAML"
+        raise ConfigError(msg) from error

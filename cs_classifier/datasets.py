@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from cs_classifier.labels import LabelSet
 
 FIELDS = ("id", "context", "text", "labels", "clause", "status", "group", "origin", "note")
+_TEXTS = ("context", "clause", "status", "origin", "note")
 _STATUSES: dict[str, Literal["gold", "borderline"]] = {
     "gold": "gold",
     "clear": "gold",  # the guideline's own word
@@ -61,7 +62,8 @@ def load(paths: Iterable[Path], label_set: LabelSet) -> list[LabelledMessage]:
     """Read labelled lines from files or folders.
 
     Raises:
-        DataError: bad JSON, missing or unknown field, empty text, repeated id; with file and row.
+        DataError: bad JSON, a missing or mistyped field, empty text, repeated id; with file and row.
+            Further fields are ignored.
         LabelError: unknown label or clause; with file and row.
     """
     rows: list[LabelledMessage] = []
@@ -94,13 +96,8 @@ def _rows(path: Path) -> Iterator[tuple[int, Any]]:
 
 def parse(row: Any, label_set: LabelSet, where: str) -> LabelledMessage:  # noqa: ANN401
     """Check one decoded JSON row; ``where`` names it in errors."""
-    if not isinstance(row, dict) or not isinstance(row.get("text"), str) or not row["text"].strip():
-        msg = f"{where}: needs a non-empty string 'text'"
-        raise DataError(msg)
-    labels = row.get("labels")
-    if not isinstance(labels, list):
-        msg = f"{where}: 'labels' must be a list (empty for a clean line)"
-        raise DataError(msg)
+    _check_fields(row, where)
+    labels = row["labels"]
     status = _STATUSES.get(row.get("status", "gold"))
     if status is None:
         msg = f"{where}: 'status' must be one of {', '.join(_STATUSES)}"
@@ -124,6 +121,20 @@ def parse(row: Any, label_set: LabelSet, where: str) -> LabelledMessage:  # noqa
         origin=row.get("origin") or "",
         note=row.get("note") or "",
     )
+
+
+def _check_fields(row: Any, where: str) -> None:  # noqa: ANN401
+    if not isinstance(row, dict) or not isinstance(row.get("text"), str) or not row["text"].strip():
+        msg = f"{where}: needs a non-empty string 'text'"
+        raise DataError(msg)
+    labels = row.get("labels")
+    if not isinstance(labels, list) or not all(isinstance(label, str) for label in labels):
+        msg = f"{where}: 'labels' must be a list of label ids (empty for a clean line)"
+        raise DataError(msg)
+    for name in _TEXTS:
+        if not isinstance(row.get(name) or "", str):
+            msg = f"{where}: '{name}' must be text"
+            raise DataError(msg)
 
 
 def dump(lines: Sequence[LabelledMessage], path: Path) -> None:

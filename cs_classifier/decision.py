@@ -76,7 +76,8 @@ def choose(
     ``violation`` is the lowest threshold whose precision, by a one-sided Clopper-Pearson lower
     bound, reaches the floor, and at which no more than ``max_violation_rate`` of the natural clean
     lines would be hit. Where too few positives exist to prove the floor, the threshold with the
-    best bound is taken and ``floor_met`` is false. ``review`` is the highest threshold that reaches
+    best bound is taken and ``floor_met`` is false; where no positive lies above that limit, the
+    threshold stands just above it. ``review`` is the highest threshold that reaches
     the recall target, raised until no more than ``max_review_rate`` of the natural clean lines are
     sent to a person.
 
@@ -105,7 +106,7 @@ def _choose_label(
     candidates = np.unique(p[gold])
     candidates = candidates[candidates > _rate_limit(clean, config.max_violation_rate)]
     if not len(candidates):
-        candidates = np.array([p[gold].max()])
+        candidates = np.array([_just_above(_rate_limit(clean, config.max_violation_rate))])
     hits = np.array([(p[gold] >= t).sum() for t in candidates])
     called = np.array([(p >= t).sum() for t in candidates])
     bounds = np.array(
@@ -116,11 +117,11 @@ def _choose_label(
     at = int(np.argmax(met)) if met.any() else int(np.argmax(bounds))
     violation = float(_midpoint(p, candidates[at]))
     wanted = float(np.quantile(p[gold], 1 - config.recall_target, method="lower"))
-    review = min(violation, max(wanted, _rate_limit(clean, config.max_review_rate)))
+    review = min(violation, _raised(wanted, clean, config.max_review_rate))
     return LabelThresholds(
         review=review,
         violation=violation,
-        precision=float(hits[at] / called[at]),
+        precision=float(hits[at] / called[at]) if called[at] else None,
         precision_bound=float(bounds[at]),
         floor_met=bool(met[at]),
         recall=float((p[gold] >= violation).mean()),
@@ -138,7 +139,21 @@ def _rate_limit(clean: Array, rate: float) -> float:
 def _midpoint(p: Array, threshold: float) -> float:
     """Half way to the next lower value, so that the threshold does not sit on one line."""
     below = p[p < threshold]
-    return float((threshold + below.max()) / 2) if len(below) else threshold
+    if not len(below):
+        return threshold
+    middle = float((threshold + below.max()) / 2)
+    return middle if middle > below.max() else threshold  # the two may be neighbours
+
+
+def _raised(threshold: float, clean: Array, rate: float) -> float:
+    """``threshold``, or the lowest above it that at most ``rate`` of the ``clean`` values reach."""
+    limit = _rate_limit(clean, rate)
+    raised = max(threshold, limit)
+    return raised if (clean >= raised).sum() <= rate * len(clean) else _just_above(limit)
+
+
+def _just_above(p: float) -> float:
+    return min(1.0, float(np.nextafter(p, 2.0)))
 
 
 def lower_bound(successes: int, trials: int, confidence: float) -> float:

@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict
 from cs_classifier import datasets, metrics, splits
 from cs_classifier.classifiers.regex import RegexClassifier
 from cs_classifier.classifiers.tfidf import TfidfClassifier
+from cs_classifier.errors import DataError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -150,12 +151,15 @@ def evaluate(
 
     Args:
         pipeline: the model.
-        lines: labelled lines that the model has not been trained on.
+        lines: labelled lines that the model has not been trained on; none is a ``DataError``.
         train: the model's training lines, to fit the TF-IDF baseline; without, it is left out.
         files: names for the report.
         seed: for the bootstrap.
     """
     gold_lines = datasets.gold(lines)
+    if not gold_lines:
+        msg = "no gold lines to evaluate on"
+        raise DataError(msg)
     label_set = pipeline.label_set
     gold = np.array([label_set.row(line.labels) for line in gold_lines], dtype=np.float64)
     gold = gold.reshape(len(gold_lines), len(label_set))
@@ -330,16 +334,15 @@ def _differences(
     by_key = {system.key: system for system in systems}
     model = by_key[MODEL]
     ours = metrics.f1(*_counts(model.calls, gold, weights))
-    ours_here = metrics.f1(*_counts(model.calls, gold, np.ones((1, len(gold)), dtype=np.int64)))[0]
+    once = np.ones((1, len(gold)), dtype=np.int64)
+    ours_here = metrics.f1(*_counts(model.calls, gold, once))[0]
     table = []
     for key in (REGEX, TFIDF):
         if key not in by_key:
             continue
         base = by_key[key]
         theirs = metrics.f1(*_counts(base.calls, gold, weights))
-        theirs_here = metrics.f1(
-            *_counts(base.calls, gold, np.ones((1, len(gold)), dtype=np.int64))
-        )[0]
+        theirs_here = metrics.f1(*_counts(base.calls, gold, once))[0]
         macro = np.array([_nanmean(a) - _nanmean(b) for a, b in zip(ours, theirs, strict=True)])
         table.append(_difference(key, "macro", _nanmean(ours_here) - _nanmean(theirs_here), macro))
         for j, label in enumerate(label_set.ids):

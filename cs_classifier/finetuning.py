@@ -140,14 +140,23 @@ def encode(
     *,
     max_tokens: int,
 ) -> Encoded:
-    """Tokenise (context, text) pairs; only an over-long text is cut, at ``max_tokens``."""
+    """Tokenise (context, text) pairs; a pair over ``max_tokens`` loses the end of its longer part."""
+    import datasets
+
     backend = tokenizer.backend_tokenizer
     backend.no_padding()
     backend.enable_truncation(max_tokens, strategy="longest_first")
-    batch = backend.encode_batch(list(pairs))
-    return Encoded(
-        [e.ids for e in batch], [e.type_ids for e in batch], np.asarray(labels, dtype=np.float32)
+
+    def tokens(batch: dict[str, list[str]]) -> dict[str, list[list[int]]]:
+        found = backend.encode_batch(list(zip(batch["context"], batch["text"], strict=True)))
+        return {"ids": [e.ids for e in found], "types": [e.type_ids for e in found]}
+
+    contexts, texts = [pair[0] for pair in pairs], [pair[1] for pair in pairs]
+    datasets.disable_progress_bars()
+    rows = datasets.Dataset.from_dict({"context": contexts, "text": texts}).map(
+        tokens, batched=True, remove_columns=["context", "text"], load_from_cache_file=False
     )
+    return Encoded(list(rows["ids"]), list(rows["types"]), np.asarray(labels, dtype=np.float32))
 
 
 def fine_tune(  # noqa: PLR0913

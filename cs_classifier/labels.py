@@ -155,8 +155,8 @@ def load_labels(path: Path | None = None) -> LabelSet:
     try:
         data = yaml.safe_load(path.read_text(encoding="utf-8"))
         return LabelSet.model_validate(data)
-    except OSError as error:
-        msg = f"cannot read label set {path}: {error.strerror}"
+    except (OSError, UnicodeDecodeError) as error:
+        msg = f"cannot read label set {path}: {error}"
         raise ConfigError(msg) from error
     except (yaml.YAMLError, ValidationError) as error:
         msg = f"{path}: {error}"

@@ -7,6 +7,7 @@ the agent line. It is fitted on the encoder's training lines whenever an evaluat
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from cs_classifier.records import Message
 
 REGULARISATION = 4.0  # C of the logistic regression
+MIN_LINES = 2  # that a feature must occur in
 
 
 def _line(pair: tuple[str, str]) -> str:
@@ -64,25 +66,18 @@ class TfidfClassifier:
         except ImportError as error:
             msg = "evaluate"
             raise MissingExtraError(msg, "scikit-learn") from error
-        common = {"sublinear_tf": True, "min_df": 2, "lowercase": True}
+        common = {"sublinear_tf": True, "min_df": MIN_LINES, "lowercase": True}
         characters = {"analyzer": "char", "ngram_range": (1, 3), **common}
-        features = FeatureUnion(
-            [
-                ("line", TfidfVectorizer(preprocessor=_line, **characters)),
-                ("context", TfidfVectorizer(preprocessor=_context, **characters)),
-                (
-                    "words",
-                    TfidfVectorizer(
-                        preprocessor=_line,
-                        tokenizer=_words,
-                        token_pattern=None,
-                        ngram_range=(1, 2),
-                        **common,
-                    ),
-                ),
-            ]
-        )
-        matrix = features.fit_transform(_pairs(messages))
+        words = {"tokenizer": _words, "token_pattern": None, "ngram_range": (1, 2), **common}
+        pairs = _pairs(messages)
+        parts = [
+            ("line", TfidfVectorizer(preprocessor=_line, **characters)),
+            ("words", TfidfVectorizer(preprocessor=_line, **words)),
+        ]
+        if _have_context(pairs):
+            parts.append(("context", TfidfVectorizer(preprocessor=_context, **characters)))
+        features = FeatureUnion(parts)
+        matrix = features.fit_transform(pairs)
         models = [
             LogisticRegression(C=REGULARISATION, max_iter=1000, random_state=seed).fit(matrix, y)
             if 0 < y.sum() < len(y)
@@ -99,6 +94,12 @@ class TfidfClassifier:
             for model in self._models
         ]
         return np.column_stack(columns)
+
+
+def _have_context(pairs: Sequence[tuple[str, str]]) -> bool:
+    """Whether customers' messages share anything at all; data may come without them."""
+    lines = Counter(character for context, _ in pairs for character in set(context))
+    return any(count >= MIN_LINES for count in lines.values())
 
 
 def _pairs(messages: Sequence[Message]) -> list[tuple[str, str]]:

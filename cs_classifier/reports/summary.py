@@ -196,6 +196,15 @@ def _shorten(text: str) -> str:
     return text if len(text) <= EXAMPLE_LENGTH else text[: EXAMPLE_LENGTH - 1] + "…"
 
 
+_REASONS_ZH = {
+    "context only": "买家或系统消息（仅作上下文）",
+    "needs_media_review": "图片或语音（需人工查看）",
+    "system": "平台系统消息",
+    "text is empty": "内容为空",
+    "text is missing": "缺少内容",
+    "text is not a string": "内容不是文字",
+}
+
 _WORDS: dict[Language, dict[str, str]] = {
     "zh": {
         "head": "文件 {file}：共 {rows:,} 行，已评分 {scored:,} 行，未评分 {left:,} 行",
@@ -278,7 +287,10 @@ def _totals(summary: ScoringSummary, words: Mapping[str, str]) -> list[str]:
 def _reasons(counts: Mapping[str, int], words: Mapping[str, str]) -> str:
     """The most frequent reasons with their counts; the rest in one sum."""
     items: Sequence[tuple[str, int]] = Counter(counts).most_common()
-    parts = [f"{reason or words['other']} {count:,}" for reason, count in items[:TOP]]
+    names = _REASONS_ZH if words is _WORDS["zh"] else {}
+    parts = [
+        f"{names.get(reason, reason) or words['other']} {count:,}" for reason, count in items[:TOP]
+    ]
     if rest := sum(count for _, count in items[TOP:]):
         parts.append(f"{words['other']} {rest:,}")
     return words["join"].join(parts)

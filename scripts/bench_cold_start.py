@@ -1,0 +1,59 @@
+"""Time the command from a cold start: --help, and scoring 1,000 distinct rows from file to file.
+
+    python scripts/bench_cold_start.py [--rows 1000] [--runs 5]
+
+The rows are the project's own training and calibration lines. Prints minimum and median seconds.
+"""
+
+import argparse
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def sample_rows(count: int) -> list[dict[str, str]]:
+    """Distinct (context, text) pairs from ``data/``, in file order."""
+    rows: dict[tuple[str, str], dict[str, str]] = {}
+    for path in sorted((ROOT / "data").glob("*/*.jsonl")):
+        for line in path.read_text(encoding="utf-8").splitlines():
+            row = json.loads(line)
+            if "text" in row:
+                pair = {"context": row["context"], "text": row["text"]}
+                rows.setdefault((pair["context"], pair["text"]), pair)
+    return list(rows.values())[:count]
+
+
+def seconds(command: list[str]) -> float:
+    """Wall-clock time of one run; an error of the command is an error here."""
+    start = time.perf_counter()
+    subprocess.run(command, check=True, capture_output=True)
+    return time.perf_counter() - start
+
+
+def main() -> None:
+    """Run both measurements."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rows", type=int, default=1000)
+    parser.add_argument("--runs", type=int, default=5)
+    options = parser.parse_args()
+    command = [sys.executable, "-m", "cs_classifier"]
+    with tempfile.TemporaryDirectory() as folder:
+        source, target = Path(folder) / "rows.jsonl", Path(folder) / "scored.jsonl"
+        rows = sample_rows(options.rows)
+        source.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+        for name, arguments in (
+            ("--help", ["--help"]),
+            (f"predict, {len(rows)} rows", ["predict", str(source), "-o", str(target), "-q"]),
+        ):
+            times = [seconds(command + arguments) for _ in range(options.runs)]
+            print(f"{name}: min {min(times):.2f} s, median {statistics.median(times):.2f} s")
+
+
+if __name__ == "__main__":
+    main()
