@@ -15,8 +15,6 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     import numpy.typing as npt
 
     Array = npt.NDArray[np.float64]
@@ -130,12 +128,3 @@ def _fit_label(
 
 def _sigmoid(z: Array) -> Array:
     return 0.5 * (1.0 + np.tanh(0.5 * z))  # does not overflow
-
-
-def rule_strengths(hits: Sequence[Sequence[tuple[int, float]]], n_labels: int) -> Array:
-    """Strongest hit per label: rows of (label index, strength) to an array ``(n, n_labels)``."""
-    out = np.zeros((len(hits), n_labels))
-    for i, row in enumerate(hits):
-        for label, strength in row:
-            out[i, label] = max(out[i, label], strength)
-    return out

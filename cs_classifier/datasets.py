@@ -62,8 +62,8 @@ def load(paths: Iterable[Path], label_set: LabelSet) -> list[LabelledMessage]:
     """Read labelled lines from files or folders.
 
     Raises:
-        DataError: bad JSON, a missing or mistyped field, empty text, repeated id; with file and row.
-            Further fields are ignored.
+        DataError: bad JSON, missing or mistyped field, empty text, repeated id; with file and
+            row. Further fields are ignored.
         LabelError: unknown label or clause; with file and row.
     """
     rows: list[LabelledMessage] = []

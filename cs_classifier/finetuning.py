@@ -140,7 +140,7 @@ def encode(
     *,
     max_tokens: int,
 ) -> Encoded:
-    """Tokenise (context, text) pairs; a pair over ``max_tokens`` loses the end of its longer part."""
+    """Tokenise (context, text) pairs; over ``max_tokens`` the longer part loses its end."""
     import datasets
 
     backend = tokenizer.backend_tokenizer
@@ -217,7 +217,7 @@ class _Run:
         self.history: list[Epoch] = []
         steps = -(-n_lines // config.batch_size)
         self.all_steps = steps * config.epochs
-        self.optimizer = torch.optim.AdamW(_groups(model, config))
+        self.optimizer = torch.optim.AdamW(_groups(model, config), fused=True)
         warmup = max(1, int(config.warmup * self.all_steps))
         self.schedule = torch.optim.lr_scheduler.LambdaLR(
             self.optimizer,

@@ -260,9 +260,10 @@ def _check(file: RuleFile, label_set: LabelSet, where: str) -> None:
             msg = f"{where}: rule id '{rule.id}' occurs twice"
             raise ConfigError(msg)
         seen.add(rule.id)
-        if rule.clause:
-            label_set.check_clause(rule.clause)
-        elif rule.tag not in label_set.tag_ids:
+        if rule.clause and rule.clause not in label_set.clauses:
+            msg = f"{where}: rule {rule.id}: unknown clause '{rule.clause}'"
+            raise ConfigError(msg)
+        if rule.tag and rule.tag not in label_set.tag_ids:
             msg = f"{where}: rule {rule.id}: unknown tag '{rule.tag}'"
             raise ConfigError(msg)
         if unknown := set(rule.exempt) - set(file.exemptions):

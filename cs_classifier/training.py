@@ -21,7 +21,7 @@ from cs_classifier.evaluation import EvaluationReport, evaluate
 from cs_classifier.export import save_encoder
 from cs_classifier.labels import LabelSet, load_labels
 from cs_classifier.normalize import default_normalizer
-from cs_classifier.pipeline import MAX_CONTEXT, Pipeline
+from cs_classifier.pipeline import MAX_CONTEXT
 from cs_classifier.reports import card
 from cs_classifier.reports.evaluation import to_json
 
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
     Array = npt.NDArray[np.float64]
 
+METRICS = "metrics.json"
 LIBRARIES = ("cs-classifier", "numpy", "onnxruntime", "tokenizers", "torch", "transformers")
 
 
@@ -93,35 +94,59 @@ def train(
     return reports[0] if reports else None
 
 
-def recalibrate(
-    model: Path, data: Sequence[LabelledMessage], target: Path, config: DecisionConfig | None = None
-) -> Pipeline:
+def recalibrate(  # noqa: PLR0913
+    model: Path,
+    data: Sequence[Path],
+    target: Path,
+    config: DecisionConfig | None = None,
+    *,
+    test: Sequence[Path] = (),
+    train: Sequence[Path] = (),
+) -> EvaluationReport | None:
     """Refit calibration and thresholds of ``model`` on reviewed lines; the encoder stays.
 
     Rules and lexicon are taken from this installation, so that edited rules come into force.
 
+    Args:
+        model: artifact folder.
+        data: files or folders of reviewed lines that the encoder was not trained on.
+        target: artifact folder to write; may be ``model``.
+        config: decision targets; the model's own by default.
+        test: lines to evaluate on, for the card.
+        train: the encoder's training lines, for the TF-IDF baseline of that evaluation.
+
     Raises:
-        DataError: ``data`` holds no gold line.
+        DataError: ``data`` holds no gold line, or shares a group with ``test`` or ``train``.
     """
-    lines = datasets.gold(data)
+    label_set = load_labels()
+    lines = datasets.gold(datasets.load(data, label_set))
     if not lines:
         msg = "no gold lines to calibrate on"
         raise DataError(msg)
+    test_lines = datasets.load(test, label_set) if test else []
+    train_lines = datasets.load(train, label_set) if train else []
+    check_apart(lines, test_lines, train_lines)
     old = artifact.read_manifest(model)
     artifact.verify(model, old)
     settings = config or artifact.load(model).decision.config
+    reports: list[EvaluationReport] = []
 
     def fill(folder: Path) -> Manifest:
-        for name in old.files:
+        for name in set(old.files) - {METRICS}:
             shutil.copyfile(model / name, folder / name)
         artifact.copy_configs(None, folder)
-        stamp = f"{old.id.partition('+')[0]}+{dt.date.today():%Y%m%d}"
-        manifest = old.model_copy(update={"id": stamp})
-        _finish(folder, manifest, lines, settings, test=(), train=())
+        today = dt.date.today()
+        changes = {
+            "id": f"{old.id.partition('+')[0]}+{today:%Y%m%d}",
+            "data": old.data | _checksums([*data, *test]),
+        }
+        manifest = old.model_copy(update=changes)
+        if report := _finish(folder, manifest, lines, settings, test=test_lines, train=train_lines):
+            reports.append(report)
         return manifest
 
     artifact.create(target, fill)
-    return artifact.load(target)
+    return reports[0] if reports else None
 
 
 def check_apart(*parts: Sequence[LabelledMessage]) -> None:
@@ -197,7 +222,7 @@ def _finish(  # noqa: PLR0913
     if test:
         artifact.seal(folder, manifest)
         report = evaluate(artifact.load(folder), test, train=train, files=["test"])
-        artifact.write_json(folder / "metrics.json", to_json(report))
+        artifact.write_json(folder / METRICS, to_json(report))
     details = _details(folder)
     (folder / "README.md").write_text(
         card.render(manifest, draft.label_set, calibrator, decision, report, training=details),
@@ -228,10 +253,14 @@ def _manifest(
         pad_id=tuned.model.config.pad_token_id or 0,
         seed=config.train.seed,
         revision=_revision(),
-        data={path.as_posix(): datasets.checksum(path) for path in datasets.files(paths)},
+        data=_checksums(paths),
         versions=_versions(),
         onnx_difference=difference,
     )
+
+
+def _checksums(paths: Sequence[Path]) -> dict[str, str]:
+    return {path.as_posix(): datasets.checksum(path) for path in datasets.files(paths)}
 
 
 def _revision() -> str:

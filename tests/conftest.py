@@ -59,7 +59,9 @@ def tiny_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from transformers import BertConfig, BertModel
 
     folder = tmp_path_factory.mktemp("tiny-bert")
-    characters = sorted({c for context, text, _ in LINES for c in context + text} | set("哦呢呀啊哈"))
+    characters = sorted(
+        {c for context, text, _ in LINES for c in context + text} | set("哦呢呀啊哈")
+    )
     vocabulary = {t: i for i, t in enumerate(["[PAD]", "[UNK]", "[CLS]", "[SEP]", *characters])}
     tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="[UNK]"))
     tokenizer.pre_tokenizer = pre_tokenizers.Split("", "isolated")

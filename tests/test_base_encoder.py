@@ -40,7 +40,9 @@ def weight_file() -> tuple[bytes, np.ndarray]:
         tensors |= {f"l0.{short}.w": (0, ones), f"l0.{short}.b": (0, zeros)}
     blob = "".join(PIECES).encode()
     ends = np.cumsum([0] + [len(piece.encode()) for piece in PIECES]).astype("<u4")
-    head = b"E5S1" + struct.pack("<I7i", 1, HIDDEN, LAYERS, HEADS, FFN, len(PIECES), POSITIONS, TYPES)
+    head = b"E5S1" + struct.pack(
+        "<I7i", 1, HIDDEN, LAYERS, HEADS, FFN, len(PIECES), POSITIONS, TYPES
+    )
     head += struct.pack("<fi", 1e-12, 32) + struct.pack("<5i", len(PIECES), 0, 2, 1, 3)
     head += struct.pack("<Q", len(blob)) + ends.tobytes()
     head += (-np.arange(len(PIECES), dtype="<f4")).tobytes() + blob + struct.pack("<iI", 0, 0)

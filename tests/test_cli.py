@@ -36,7 +36,9 @@ def run(*arguments: str | Path, expect: int = 0) -> str:
     return result.output
 
 
-def process(*arguments: str | Path, cwd: Path | None = None, **options) -> subprocess.CompletedProcess:
+def process(
+    *arguments: str | Path, cwd: Path | None = None, **options
+) -> subprocess.CompletedProcess:
     """Run the command as a user does."""
     return subprocess.run(
         [sys.executable, "-m", "cs_classifier", *map(str, arguments)],
@@ -102,7 +104,11 @@ def test_the_same_labels_from_and_to_every_format(
     expected = [
         (
             row["text"],
-            [n for n, o in zip(pipeline.label_set.ids, p.outcomes, strict=True) if o == "violation"],
+            [
+                n
+                for n, o in zip(pipeline.label_set.ids, p.outcomes, strict=True)
+                if o == "violation"
+            ],
             [n for n, o in zip(pipeline.label_set.ids, p.outcomes, strict=True) if o == "review"],
             list(dict.fromkeys(hit.rule for hit in p.hits)),
         )
@@ -131,7 +137,16 @@ def test_rows_that_cannot_be_scored_are_kept(artifact_folder: Path, tmp_path: Pa
     output = run("predict", source, "-o", out, "-m", artifact_folder, "-l", "en")
     rows = [row.values for row in tables.read(out)]
     assert len(rows) == len(lines)
-    assert [bool(row["error"]) for row in rows] == [False, True, True, True, True, True, True, False]
+    assert [bool(row["error"]) for row in rows] == [
+        False,
+        True,
+        True,
+        True,
+        True,
+        True,
+        True,
+        False,
+    ]
     assert "5 rows with errors" in output
 
 
@@ -186,7 +201,9 @@ def test_rules_test_and_coverage(corpus: Path, tmp_path: Path) -> None:
     assert "0 failed" in run("rules", "test")
     assert "coverage" in run("rules", "coverage", corpus / "test.jsonl")
     text = (ROOT / "configs" / "rules.yaml").read_text(encoding="utf-8")
-    broken = re.sub(r"triggers: \[.*?\]|triggers:\n( +- .*\n)+", "triggers: ['永不出现的字']\n", text, count=1)
+    broken = re.sub(
+        r"triggers: \[.*?\]|triggers:\n( +- .*\n)+", "triggers: ['永不出现的字']\n", text, count=1
+    )
     (tmp_path / "rules.yaml").write_text(broken, encoding="utf-8")
     assert "should hit" in run("rules", "test", "--rules", tmp_path / "rules.yaml", expect=1)
 
@@ -241,7 +258,9 @@ def bad_inputs() -> list:
 
 
 @pytest.mark.parametrize(("make", "message"), bad_inputs())
-def test_bad_input_gets_a_clear_message(artifact_folder: Path, tmp_path: Path, make, message: str) -> None:
+def test_bad_input_gets_a_clear_message(
+    artifact_folder: Path, tmp_path: Path, make, message: str
+) -> None:
     source, out = make(tmp_path), tmp_path / "out.csv"
     with pytest.raises(CsClassifierError, match=f"(?is){message}"):
         run("predict", source, "-o", out, "-m", artifact_folder, "-q")
@@ -263,7 +282,9 @@ def test_failure_is_one_line_without_a_traceback(tmp_path: Path) -> None:
     assert done.returncode == 1
     assert "Error:" in done.stderr
     assert "Traceback" not in done.stderr
-    assert "Traceback" in process("--debug", "predict", "x.csv", "-o", "y.csv", "-m", tmp_path).stderr
+    assert (
+        "Traceback" in process("--debug", "predict", "x.csv", "-o", "y.csv", "-m", tmp_path).stderr
+    )
     assert process("predict").returncode == 2
 
 

@@ -127,7 +127,9 @@ def test_an_act_split_over_bubbles_goes_to_the_bubble_that_completes_it(pipeline
 
 
 def test_joined_labels_are_taken_only_where_they_add_something(pipeline: Pipeline) -> None:
-    clear, loud = pipeline.predict([Message("在的亲", "在吗"), Message("加微信abc12345", "怎么联系")])
+    clear, loud = pipeline.predict(
+        [Message("在的亲", "在吗"), Message("加微信abc12345", "怎么联系")]
+    )
     assert combine(pipeline, clear, clear, clear, shift=3).joined is False
     assert combine(pipeline, clear, loud, loud, shift=3).joined is False  # said before
     both = combine(pipeline, clear, loud, clear, shift=3)

@@ -99,7 +99,7 @@ def test_traps_are_distinct():
 @pytest.mark.parametrize(
     ("text", "context", "label", "evidence"),
     [
-        ("亲，fa票没有的哦", "", "invoice_refusal", "fa票没有的哦"),
+        ("亲，fa票没有的哦", "", "invoice_refusal", "fa票没有的"),
         ("真开不出来", "能开發票嗎", "invoice_refusal", "真开不出来"),
         ("你这个煞笔", "", "abuse_harassment", "煞笔"),
         ("这批是精·仿的 看不出来", "", "counterfeit_hint", "精·仿"),
@@ -274,7 +274,7 @@ def test_an_example_must_be_hit_by_its_own_rule(load):
         ([rule(triggers=["甲"]), rule(triggers=["乙"])], {}, ["'r'", "twice"]),
         ([rule(triggers=["甲(?!乙)"])], {}, ["甲(?!乙)", "RE2"]),
         ([rule(triggers=["甲"], unless=["(?<=甲)乙"])], {}, ["(?<=甲)乙"]),
-        ([rule(triggers=["甲"], context=[r"(.)\1"])], {}, [r"(.)\1"]),
+        ([rule(triggers=["甲"], context=[r"(.)\1"])], {}, [r"(.)\\1"]),
         ([rule(triggers=["("])], {}, ["small.yaml"]),
         (
             [rule(triggers=["甲"], clause=REFUSE, tag="cold_tone")],
@@ -309,6 +309,11 @@ def test_a_bad_file_is_an_error_that_names_the_fault(load, rules, fields, words)
 
 def test_an_unknown_clause_is_named(load):
     with pytest.raises(CsClassifierError, match="no_such_clause"):
+        load(rule(triggers=["甲"], clause="invoice_refusal.no_such_clause"))
+
+
+def test_an_unknown_clause_is_a_configuration_error(load):
+    with pytest.raises(ConfigError, match=r"small\.yaml.*rule r"):
         load(rule(triggers=["甲"], clause="invoice_refusal.no_such_clause"))
 
 

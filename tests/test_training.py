@@ -14,12 +14,15 @@ from tests.conftest import labelled, write_jsonl
 LABELS = load_labels()
 
 
-def test_the_artifact_says_how_it_came_about(artifact_folder: Path, tiny_config: TrainConfig) -> None:
+def test_the_artifact_says_how_it_came_about(
+    artifact_folder: Path, tiny_config: TrainConfig
+) -> None:
     manifest = artifact.read_manifest(artifact_folder)
     assert manifest.labels == LABELS.ids
     assert manifest.seed == tiny_config.train.seed
-    expected = {p.as_posix(): datasets.checksum(p) for p in (
-        *tiny_config.data.train, *tiny_config.data.calibration, *tiny_config.data.test)}  # fmt: skip
+    data = tiny_config.data
+    files = (*data.train, *data.calibration, *data.test)
+    expected = {path.as_posix(): datasets.checksum(path) for path in files}
     assert manifest.data == expected
     details = json.loads((artifact_folder / "training.json").read_text())
     assert details["config"]["train"]["epochs"] == tiny_config.train.epochs
@@ -49,27 +52,35 @@ def test_an_unknown_label_in_the_data(tiny_config: TrainConfig, tmp_path: Path) 
 def test_recalibrate_changes_the_decision_and_nothing_of_the_encoder(
     artifact_folder: Path, corpus: Path, tmp_path: Path
 ) -> None:
-    lines = datasets.load([corpus / "calibration.jsonl"], LABELS)
+    lines = [corpus / "calibration.jsonl"]
     config = DecisionConfig(prevalence=0.2, precision_floor=0.5)
     before = (artifact_folder / "manifest.json").read_bytes()
-    again = training.recalibrate(artifact_folder, lines, tmp_path / "mine", config)
+    training.recalibrate(artifact_folder, lines, tmp_path / "mine", config)
+    again = artifact.load(tmp_path / "mine")
     assert (artifact_folder / "manifest.json").read_bytes() == before
     assert again.decision.config == config
     for name in ("model.safetensors", "model.onnx", "tokenizer.json"):
-        old, new = (datasets.checksum(folder / name) for folder in (artifact_folder, tmp_path / "mine"))
+        old, new = (
+            datasets.checksum(folder / name) for folder in (artifact_folder, tmp_path / "mine")
+        )
         assert old == new
-    assert artifact.read_manifest(tmp_path / "mine").id != artifact.read_manifest(artifact_folder).id
+    assert (
+        artifact.read_manifest(tmp_path / "mine").id != artifact.read_manifest(artifact_folder).id
+    )
 
 
 def test_recalibrate_needs_gold_lines(artifact_folder: Path, corpus: Path, tmp_path: Path) -> None:
     lines = datasets.load([corpus / "calibration.jsonl"], LABELS)
     doubtful = [replace(line, status="borderline") for line in lines]
+    datasets.dump(doubtful, tmp_path / "doubtful.jsonl")
     with pytest.raises(DataError, match="no gold lines"):
-        training.recalibrate(artifact_folder, doubtful, tmp_path / "mine")
+        training.recalibrate(artifact_folder, [tmp_path / "doubtful.jsonl"], tmp_path / "mine")
 
 
 def test_recalibrate_in_place(artifact_folder: Path, corpus: Path, tmp_path: Path) -> None:
     folder = Path(shutil.copytree(artifact_folder, tmp_path / "model"))
-    lines = datasets.load([corpus / "calibration.jsonl"], LABELS)
-    training.recalibrate(folder, lines, folder)
-    artifact.load(folder)
+    report = training.recalibrate(
+        folder, [corpus / "calibration.jsonl"], folder, test=[corpus / "test.jsonl"]
+    )
+    assert report.lines == len(datasets.load([corpus / "test.jsonl"], LABELS))
+    assert artifact.load(folder).model_id == report.model

@@ -75,7 +75,8 @@ def evaluate(
     ] = "zh",
 ) -> None:
     """Compare regex, TF-IDF and the model on labelled lines, with intervals."""
-    from cs_classifier import artifact, datasets, evaluation, reports
+    from cs_classifier import artifact, datasets, evaluation
+    from cs_classifier.reports import evaluation as rendering
 
     pipeline = artifact.load(model)
     default = Path("data/train")
@@ -86,9 +87,9 @@ def evaluate(
         train=datasets.load(sources, pipeline.label_set) if sources else (),
         files=[path.name for path in datasets.files(data)],
     )
-    sys.stdout.write(reports.evaluation.to_text(report, pipeline.label_set) + "\n")
+    sys.stdout.write(rendering.to_text(report, pipeline.label_set) + "\n")
     if output:
-        for path in reports.evaluation.write(report, pipeline.label_set, output, language):
+        for path in rendering.write(report, pipeline.label_set, output, language):
             Console(stderr=True).print(f"wrote {path}", highlight=False)
 
 
@@ -107,27 +108,36 @@ def calibrate(
     ] = None,
     overrides: Annotated[
         list[str] | None,
-        typer.Option("--set", help="Change one target: precision_floor=0.9. Repeatable."),
+        typer.Option("--set", help="With --config: change one target, precision_floor=0.9."),
+    ] = None,
+    test: Annotated[
+        list[Path] | None, typer.Option(help="Evaluate on these lines and put it into the card.")
+    ] = None,
+    train: Annotated[
+        list[Path] | None, typer.Option(help="The model's training lines, for the TF-IDF baseline.")
     ] = None,
 ) -> None:
     """Refit calibration and thresholds on reviewed lines; the encoder stays as it is."""
-    from cs_classifier import artifact, datasets, training
+    from cs_classifier import artifact, training
     from cs_classifier.config import DecisionConfig, load_config
     from cs_classifier.labels import load_labels
+    from cs_classifier.reports.evaluation import to_text
 
     settings = load_config(DecisionConfig, config, overrides or []) if config else None
-    pipeline = training.recalibrate(model, datasets.load(data, load_labels()), output, settings)
-    console = Console()
-    for label, t in zip(pipeline.label_set.labels, pipeline.decision.labels, strict=True):
-        proven = (
-            "floor proven"
-            if t.floor_met
-            else "floor NOT proven: too few positives or too many false calls"
-        )
-        console.print(
-            f"{label.zh}  review≥{t.review:.4f}  violation≥{t.violation:.4f}  {proven}",
-            highlight=False,
-        )
-    console.print(
-        f"Model written to {artifact.read_manifest(output).id}: {output}", highlight=False
+    report = training.recalibrate(
+        model,
+        data,
+        output,
+        settings,
+        test=test or (),
+        train=train or (),
     )
+    if report:
+        sys.stdout.write(to_text(report, load_labels()) + "\n")
+    pipeline = artifact.load(output)
+    console = Console()
+    for label, at in zip(pipeline.label_set.labels, pipeline.decision.labels, strict=True):
+        proven = "proven" if at.floor_met else "NOT proven (too few positives, or false calls)"
+        bounds = f"review≥{at.review:.4f}  violation≥{at.violation:.4f}"
+        console.print(f"{label.zh}  {bounds}  precision floor {proven}", highlight=False)
+    console.print(f"{pipeline.model_id} written to {output}", highlight=False)

@@ -37,7 +37,7 @@ class _Rate(ProgressColumn):
         return Text(f"{task.speed or 0:,.0f} rows/s")
 
 
-def predict(  # noqa: PLR0913, PLR0917
+def predict(
     inputs: Annotated[
         list[Path],
         typer.Argument(
