@@ -40,8 +40,8 @@ def test_every_row_is_in_one_batch_of_similar_length() -> None:
 def test_a_tiny_model_learns(tiny_base: Path, tmp_path: Path, tiny_config: TrainConfig) -> None:
     config = tiny_config.train.model_copy(update={"epochs": 30, "patience": 30})
     tuned = run(config, tiny_base, tmp_path)
-    assert tuned.history[-1].loss < tuned.history[0].loss
-    assert max(epoch.validation for epoch in tuned.history) > 0.8
+    assert tuned.history[-1].loss < 0.5 * tuned.history[0].loss
+    assert tuned.history[-1].validation > tuned.history[0].validation
 
 
 class KilledError(Exception):

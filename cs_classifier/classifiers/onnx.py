@@ -77,7 +77,7 @@ class OnnxEncoder:
 def token_batches(lengths: Sequence[int], budget: int) -> Iterator[list[int]]:
     """Row numbers of batches of similar length whose padded size stays within ``budget``.
 
-    >>> list(token_batches([5, 1, 4], 8))
+    >>> list(token_batches([5, 1, 4], 7))
     [[1], [2], [0]]
     >>> list(token_batches([5, 1, 4], 10))
     [[1, 2], [0]]
