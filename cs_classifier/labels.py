@@ -153,7 +153,7 @@ def load_labels(path: Path | None = None) -> LabelSet:
     """
     path = path or resources.find("configs/labels.yaml")
     try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+        data = resources.read_yaml(path)
         return LabelSet.model_validate(data)
     except (OSError, UnicodeDecodeError) as error:
         msg = f"cannot read label set {path}: {error}"

@@ -134,7 +134,7 @@ class Normalizer:
             ConfigError: the file is not valid.
         """
         try:
-            data = _Lexicon.model_validate(yaml.safe_load(lexicon.read_text(encoding="utf-8")))
+            data = _Lexicon.model_validate(resources.read_yaml(lexicon))
         except (OSError, yaml.YAMLError, ValidationError) as error:
             msg = f"{lexicon}: {error}"
             raise ConfigError(msg) from error
@@ -179,7 +179,7 @@ class Normalizer:
             lexeme = self._lexemes[number][0]
             edits = [
                 Edit(*span, lexeme.to)
-                for span in _surface_spans(self._set.patterns[number], text)
+                for span in _surface_spans(self._set[number], text)
                 if text[slice(*span)] != lexeme.to and not _innocent(text, span, lexeme.unless)
             ]
             if edits:

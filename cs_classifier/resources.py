@@ -4,6 +4,9 @@ A wheel carries them inside the package (``_bundled``); a checkout has them at i
 """
 
 from pathlib import Path
+from typing import Any
+
+import yaml
 
 from cs_classifier.errors import ConfigError
 
@@ -22,3 +25,14 @@ def find(relative: str) -> Path:
             return path
     msg = f"{relative} is not part of this installation; reinstall cs-classifier or give a path"
     raise ConfigError(msg)
+
+
+def read_yaml(path: Path) -> Any:  # noqa: ANN401
+    """Parse a YAML file of plain values, with the C parser where it is built in (ten times faster).
+
+    Raises:
+        OSError: the file cannot be read.
+        yaml.YAMLError: it is not YAML, or not UTF-8.
+    """
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    return yaml.load(path.read_bytes(), Loader=loader)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from functools import cache
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -19,7 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from cs_classifier import resources
 from cs_classifier.errors import ConfigError
 from cs_classifier.labels import LabelSet, load_labels
-from cs_classifier.matching import PatternSet
+from cs_classifier.matching import PatternSet, compile_pattern
 from cs_classifier.metrics import wilson
 from cs_classifier.normalize import NormalizedText, normalize
 from cs_classifier.records import LabelledMessage, Message, RuleHit
@@ -125,42 +125,16 @@ class RuleSet:
         _check(file, label_set, where)
         self.file, self.rules, self.where = file, file.rules, where
         expand = _Expander(file.fragments, where)
-        self._text_index: dict[str, int] = {}
-        self._context_index: dict[str, int] = {}
-        text, context = self._text_index, self._context_index
-        self._parts = []
-        for rule in file.rules:
-            unless = [*rule.unless, *(p for name in rule.exempt for p in file.exemptions[name])]
-            self._parts.append(
-                _Parts(
-                    triggers=_intern(text, map(expand, rule.triggers)),
-                    needs=_intern(text, map(expand, rule.needs)),
-                    unless=_intern(text, map(expand, unless)),
-                    unless_line=_intern(text, map(expand, rule.unless_line)),
-                    context=_intern(context, map(expand, rule.context)),
-                    unless_context=_intern(context, map(expand, rule.unless_context)),
-                )
-            )
-        self._text = PatternSet(list(text), where)
-        self._context = PatternSet(list(context), where)
-        self._by_trigger: dict[int, list[int]] = {}
-        for number, parts in enumerate(self._parts):
-            for trigger in parts.triggers:
-                self._by_trigger.setdefault(trigger, []).append(number)
+        self._compiled = [_compile(rule, file, expand) for rule in file.rules]
+        triggers = [_any_of(map(expand, rule.triggers)) for rule in file.rules]
+        self._triggers = PatternSet(triggers, where)
 
     def match(self, text: NormalizedText, context: str = "") -> list[RuleHit]:
         """Hits in rule order, one per rule; ``context`` is normalised text."""
-        in_text = set(self._text.matching(text.text))
-        candidates = sorted({n for p in in_text for n in self._by_trigger.get(p, ())})
-        if not candidates:
-            return []
-        in_context = set(self._context.matching(context))
         hits = []
-        for number in candidates:
-            parts = self._parts[number]
-            if parts.hold(in_text, in_context) and (
-                span := self._first_span(text.text, parts, in_text)
-            ):
+        for number in self._triggers.matching(text.text):
+            conditions = self._compiled[number]
+            if conditions.hold(text.text, context) and (span := self._span(number, text.text)):
                 rule = self.rules[number]
                 start, end = text.original_span(*span)
                 found = text.original[start:end]
@@ -169,18 +143,12 @@ class RuleSet:
                 )
         return hits
 
-    def _first_span(self, text: str, parts: _Parts, in_text: set[int]) -> tuple[int, int] | None:
-        """Span of the leftmost trigger whose clause holds no exemption."""
-        spans: list[tuple[int, int]] = sorted(
-            match.span()
-            for trigger in parts.triggers & in_text
-            for match in self._text.patterns[trigger].finditer(text)
-            if match.end() > match.start()
-        )
-        exempting = [self._text.patterns[p] for p in parts.unless & in_text]
-        for span in spans:
-            segment = _segment(text, span)
-            if not any(pattern.search(segment) for pattern in exempting):
+    def _span(self, number: int, text: str) -> tuple[int, int] | None:
+        """Span of the leftmost trigger of a rule whose clause of the line holds no exemption."""
+        unless = self._compiled[number].unless
+        for match in self._triggers[number].finditer(text):
+            span: tuple[int, int] = match.span()
+            if span[1] > span[0] and not (unless and unless.search(_segment(text, span))):
                 return span
         return None
 
@@ -202,24 +170,45 @@ class RuleSet:
 
 
 @dataclass(frozen=True)
-class _Parts:
-    """Numbers of a rule's patterns in the text and context pattern sets."""
+class _Conditions:
+    """A rule's conditions, each list as one compiled alternation; None where there is none."""
 
-    triggers: frozenset[int]
-    needs: frozenset[int]
-    unless: frozenset[int]
-    unless_line: frozenset[int]
-    context: frozenset[int]
-    unless_context: frozenset[int]
+    needs: Any
+    context: Any
+    unless: Any
+    unless_line: Any
+    unless_context: Any
 
-    def hold(self, in_text: set[int], in_context: set[int]) -> bool:
+    def hold(self, text: str, context: str) -> bool:
         """Whether everything that concerns the whole line or the context is fulfilled."""
-        return (
-            (not self.needs or bool(self.needs & in_text))
-            and (not self.context or bool(self.context & in_context))
-            and not self.unless_line & in_text
-            and not self.unless_context & in_context
+        return not (
+            (self.needs and not self.needs.search(text))
+            or (self.context and not self.context.search(context))
+            or (self.unless_line and self.unless_line.search(text))
+            or (self.unless_context and self.unless_context.search(context))
         )
+
+
+def _compile(rule: Rule, file: RuleFile, expand: _Expander) -> _Conditions:
+    exempting = [pattern for name in rule.exempt for pattern in file.exemptions[name]]
+    where = f"{expand.where}: rule {rule.id}"
+
+    def one(patterns: Iterable[str]) -> Any:  # noqa: ANN401
+        expanded = [expand(pattern) for pattern in patterns]
+        return compile_pattern(_any_of(expanded), where) if expanded else None
+
+    one(rule.triggers)  # compiled again in a set; here an error names the rule
+    return _Conditions(
+        needs=one(rule.needs),
+        context=one(rule.context),
+        unless=one([*rule.unless, *exempting]),
+        unless_line=one(rule.unless_line),
+        unless_context=one(rule.unless_context),
+    )
+
+
+def _any_of(patterns: Iterable[str]) -> str:
+    return "|".join(f"(?:{pattern})" for pattern in patterns)
 
 
 class _Expander:
@@ -235,10 +224,6 @@ class _Expander:
                 raise ConfigError(msg)
             pattern = pattern.replace(found[0], f"(?:{self.fragments[found[1]]})")
         return pattern
-
-
-def _intern(index: dict[str, int], patterns: Iterable[str]) -> frozenset[int]:
-    return frozenset(index.setdefault(pattern, len(index)) for pattern in patterns)
 
 
 def _segment(text: str, span: tuple[int, int]) -> str:
@@ -281,7 +266,7 @@ def load_rules(path: Path | None = None, label_set: LabelSet | None = None) -> R
         return _shipped()
     path = path or resources.find("configs/rules.yaml")
     try:
-        file = RuleFile.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
+        file = RuleFile.model_validate(resources.read_yaml(path))
     except OSError as error:
         msg = f"cannot read rules {path}: {error.strerror}"
         raise ConfigError(msg) from error
