@@ -126,7 +126,11 @@ class Pipeline:
         scored: Scored,
         outcomes: Sequence[tuple[Outcome, ...]],
     ) -> list[tuple[Evidence, ...]]:
-        """Rule spans of each flagged label, or else the part of the line the model relies on."""
+        """Rule spans of each flagged label; without any, what the model relies on for a violation.
+
+        That costs several more passes per line, so lines for review do without it: a person reads
+        them whole anyway.
+        """
         found: list[list[Evidence]] = [[] for _ in messages]
         unexplained = []
         for i, row in enumerate(outcomes):
@@ -138,7 +142,7 @@ class Pipeline:
                 found[i] += [
                     Evidence(label, h.rule, h.clause, h.start, h.end, h.text) for h in hits
                 ]
-                if not hits:
+                if not hits and outcome == "violation":
                     unexplained.append((i, j))
         for (i, j), (start, end) in self._model_spans(messages, scored, unexplained).items():
             text = messages[i].text[start:end]
