@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import json
 import shutil
 import subprocess
 from dataclasses import asdict
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     Array = npt.NDArray[np.float64]
 
 METRICS = "metrics.json"
+TRAINING = "training.json"  # recipe, history and line counts
 LIBRARIES = ("cs-classifier", "numpy", "onnxruntime", "tokenizers", "torch", "transformers")
 
 
@@ -84,7 +86,7 @@ def train(
             "history": [asdict(epoch) for epoch in tuned.history],
             "lines": {"train": len(rest), "validation": len(held), "calibration": len(calibration)},
         }
-        artifact.write_json(folder / "training.json", details)
+        artifact.write_json(folder / TRAINING, details)
         report = _finish(folder, manifest, calibration, config.decision, test=test, train=lines)
         if report:
             reports.append(report)
@@ -135,6 +137,9 @@ def recalibrate(  # noqa: PLR0913
         for name in set(old.files) - {METRICS}:
             shutil.copyfile(model / name, folder / name)
         artifact.copy_configs(None, folder)
+        details = _details(folder)
+        details["lines"] = details.get("lines", {}) | {"calibration": len(lines)}
+        artifact.write_json(folder / TRAINING, details)
         today = dt.date.today()
         changes = {
             "id": f"{old.id.partition('+')[0]}+{today:%Y%m%d}",
@@ -232,9 +237,7 @@ def _finish(  # noqa: PLR0913
 
 
 def _details(folder: Path) -> dict[str, Any]:
-    import json
-
-    path = folder / "training.json"
+    path = folder / TRAINING
     return dict(json.loads(path.read_text(encoding="utf-8"))) if path.exists() else {}
 
 
