@@ -23,6 +23,7 @@ from cs_classifier.tables import (
     Writer,
     columns,
     detect_encoding,
+    estimate_rows,
     output_format,
     read,
 )
@@ -574,3 +575,20 @@ def test_heavy_libraries_stay_out():
     code = "import sys, cs_classifier.tables; print({'openpyxl', 'pyarrow'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True)
     assert done.stdout.strip() == b"set()"
+
+
+@pytest.mark.parametrize(
+    ("suffix", "expected"), [("csv", 4), ("tsv", 4), ("jsonl", 3), ("parquet", 3), ("xlsx", None)]
+)
+def test_row_estimates(tmp_path: Path, suffix: str, expected: int | None) -> None:
+    path = tmp_path / f"rows.{suffix}"
+    with Writer(path, columns=["text"]) as writer:
+        writer.write([{"text": text} for text in ("好", "的", "呢")])
+    assert estimate_rows(path) == expected
+
+
+@pytest.mark.parametrize("name", ["none.csv", "none.parquet", "broken.parquet", "notes.txt"])
+def test_no_estimate_for_what_cannot_be_read(tmp_path: Path, name: str) -> None:
+    (tmp_path / "broken.parquet").write_bytes(b"PAR1 and no more")
+    (tmp_path / "notes.txt").touch()
+    assert estimate_rows(tmp_path / name) is None

@@ -78,7 +78,7 @@ def predict(
     With a role column, only the agent's lines are scored and each gets the customer's preceding
     message as context. Rows that cannot be scored are kept, with the reason in 'error'.
     """
-    from cs_classifier import artifact, prediction
+    from cs_classifier import artifact, prediction, tables
     from cs_classifier.reports import summary
     from cs_classifier.transcripts import ColumnMap
 
@@ -95,7 +95,9 @@ def predict(
         console=console,
         disable=quiet or not console.is_terminal,
     ) as progress:
-        task = progress.add_task("scoring", total=None)
+        estimates = [tables.estimate_rows(path) for path in inputs]
+        total = None if None in estimates else sum(filter(None, estimates))
+        task = progress.add_task("scoring", total=total)
         result = prediction.predict_files(
             pipeline,
             inputs,

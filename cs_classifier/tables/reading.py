@@ -58,6 +58,34 @@ def read(path: Path | None, *, format: str | None = None) -> Iterator[Row]:  # n
     return rows
 
 
+def estimate_rows(path: Path) -> int | None:
+    """About how many rows a file has, for a progress bar; None where that is not cheap to tell.
+
+    Lines are counted, so a newline inside a csv cell makes the estimate too high. A file that
+    cannot be read gives None: :func:`read` says what is wrong with it.
+    """
+    suffix = path.suffix.lower()
+    if suffix == ".parquet":
+        return _parquet_count(path)
+    if suffix not in {".csv", ".tsv", ".jsonl"}:
+        return None
+    try:
+        with path.open("rb") as stream:
+            return sum(block.count(b"\n") for block in iter(lambda: stream.read(1 << 20), b""))
+    except OSError:
+        return None
+
+
+def _parquet_count(path: Path) -> int | None:
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    try:
+        return int(parquet.read_metadata(path).num_rows)
+    except (OSError, pa.ArrowException):
+        return None
+
+
 def columns(path: Path, *, format: str | None = None) -> tuple[str, ...]:  # noqa: A002
     """Column names of a file, in order; of jsonl, all keys in the order of their appearance.
 
