@@ -99,12 +99,21 @@ def load_config(kind: type[C], path: Path, overrides: Sequence[str] = ()) -> C:
     if not isinstance(data, dict):
         msg = f"{path} must hold sections of 'key: value' lines"
         raise ConfigError(msg)
+    return build_config(kind, data, overrides, where=str(path))
+
+
+def build_config(kind: type[C], data: dict[str, Any], overrides: Sequence[str], *, where: str) -> C:
+    """Merge ``overrides`` into ``data`` and validate; ``where`` names it in errors.
+
+    Raises:
+        ConfigError: bad override, unknown key or bad value.
+    """
     for override in overrides:
         _merge(data, override)
     try:
         return kind.model_validate(data)
     except ValidationError as error:
-        msg = f"{path}: {error}"
+        msg = f"{where}: {error}"
         raise ConfigError(msg) from error
 
 

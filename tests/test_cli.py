@@ -226,6 +226,15 @@ def test_calibrate(artifact_folder: Path, corpus: Path, tmp_path: Path) -> None:
     artifact.load(tmp_path / "mine")
 
 
+def test_calibrate_changes_single_targets_of_the_model(
+    artifact_folder: Path, corpus: Path, tmp_path: Path
+) -> None:
+    data, target = corpus / "calibration.jsonl", tmp_path / "mine"
+    run("calibrate", artifact_folder, data, "-o", target, "--set", "prevalence=0.2")
+    old, new = (artifact.load(f).decision.config for f in (artifact_folder, target))
+    assert new == old.model_copy(update={"prevalence": 0.2})
+
+
 def test_train_from_the_command_line(tiny_base: Path, corpus: Path, tmp_path: Path) -> None:
     config = tmp_path / "train.yaml"
     config.write_text(

@@ -39,7 +39,7 @@ class OnnxEncoder:
         self._tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
         self._tokenizer.no_padding()
         self._tokenizer.enable_truncation(max_tokens, strategy="longest_first")
-        self._pad, self._max_tokens = pad_id, max_tokens
+        self._pad = pad_id
         self.n_labels: int = self._session.get_outputs()[0].shape[1]
 
     def logits(self, pairs: Sequence[tuple[str, str]]) -> npt.NDArray[np.float64]:
@@ -51,10 +51,6 @@ class OnnxEncoder:
         for batch in token_batches([len(row) for row in ids], BATCH_TOKENS):
             out[batch] = self._run([ids[i] for i in batch], [types[i] for i in batch])
         return out
-
-    def token_count(self, pair: tuple[str, str]) -> int:
-        """Tokens of one pair, after cutting."""
-        return len(self._tokenizer.encode(*pair).ids)
 
     def _run(self, ids: list[list[int]], types: list[list[int]]) -> npt.NDArray[np.float32]:
         width = max(map(len, ids))

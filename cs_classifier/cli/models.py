@@ -108,7 +108,7 @@ def calibrate(
     ] = None,
     overrides: Annotated[
         list[str] | None,
-        typer.Option("--set", help="With --config: change one target, precision_floor=0.9."),
+        typer.Option("--set", help="Change one target: precision_floor=0.9. Repeatable."),
     ] = None,
     test: Annotated[
         list[Path] | None, typer.Option(help="Evaluate on these lines and put it into the card.")
@@ -119,11 +119,15 @@ def calibrate(
 ) -> None:
     """Refit calibration and thresholds on reviewed lines; the encoder stays as it is."""
     from cs_classifier import artifact, training
-    from cs_classifier.config import DecisionConfig, load_config
+    from cs_classifier.config import DecisionConfig, build_config, load_config
     from cs_classifier.labels import load_labels
     from cs_classifier.reports.evaluation import to_text
 
-    settings = load_config(DecisionConfig, config, overrides or []) if config else None
+    if config:
+        settings = load_config(DecisionConfig, config, overrides or [])
+    else:
+        own = artifact.load(model).decision.config.model_dump()
+        settings = build_config(DecisionConfig, own, overrides or [], where=str(model))
     report = training.recalibrate(
         model,
         data,

@@ -176,7 +176,8 @@ def _count(  # noqa: PLR0913, PLR0917
     counts: _LabelCounts, label: str, prediction: Prediction, text: str, row: int, outcome: str
 ) -> None:
     """Count one label of one line that is not clear of it."""
-    counts.rules.update({hit.rule for hit in prediction.hits if hit.target == label})
+    rules = [hit.rule for hit in prediction.hits if hit.target == label]
+    counts.rules.update(list(dict.fromkeys(rules)))  # in rule order, so that ties read the same
     if outcome == "review":
         counts.reviews += 1
         return
