@@ -167,6 +167,7 @@ def fine_tune(  # noqa: PLR0913
     train: tuple[Sequence[tuple[str, str]], npt.ArrayLike],
     validation: tuple[Sequence[tuple[str, str]], npt.ArrayLike],
     work: Path,
+    variants: Callable[[int], Sequence[tuple[str, str]]] | None = None,
     on_step: Callable[[int, int, str], None] = lambda *_: None,
 ) -> FineTuned:
     """Fine-tune on ``(pairs, labels)``; resume from ``work`` when an earlier run was stopped.
@@ -178,6 +179,7 @@ def fine_tune(  # noqa: PLR0913
         train: (context, text) pairs and gold labels ``(n, n_labels)``.
         validation: the same, for early stopping.
         work: folder for checkpoints; one epoch at most is lost when a run is killed.
+        variants: gives the training pairs of an epoch, respelt, in the order of ``train``.
         on_step: called with (step, all steps, note) for a progress bar.
     """
     import torch
@@ -192,6 +194,9 @@ def fine_tune(  # noqa: PLR0913
     for epoch in range(run.restore(), config.epochs):
         if run.stalled(config.patience):
             break
+        if variants:
+            pairs = variants(epoch)
+            data = encode(tokenizer, pairs, train[1], max_tokens=model_config.max_tokens)
         run.epoch(epoch, data, held, on_step)
     run.load_best()
     return FineTuned(model.to("cpu").eval(), tokenizer, run.history)

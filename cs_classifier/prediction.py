@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 CHUNK = 2048  # rows read, scored and written together
 DECIMALS = 4  # of probabilities in files
 ENGINE = "onnxruntime"
+CONTEXT = "context"  # the customer's words as the model read them; an input's own column stays
 CONTEXT_ONLY = "context only"  # a customer's or the platform's row
 
 
@@ -95,7 +96,7 @@ def predict_files(  # noqa: PLR0913
     for name, new in renamed.items():
         if name != new:
             on_notice(f"input column '{name}' is written as '{new}'")
-    out_columns = [*renamed.values(), *added.types]
+    out_columns = list(dict.fromkeys([*renamed.values(), CONTEXT, *added.types]))
     conversations = Conversations(columns)
     with tables.Writer(
         output, columns=out_columns, types=added.types, format=output_format
@@ -108,7 +109,7 @@ def predict_files(  # noqa: PLR0913
                 _count(summary, turn, prediction, columns)
                 if prediction or turn.reason:
                     values = {renamed.get(k, k): v for k, v in turn.row.values.items()}
-                    written.append(values | _cells(pipeline, turn, prediction))
+                    written.append(_cells(pipeline, turn, prediction) | values)
             writer.write(written)
             on_progress(len(chunk))
     if conversations.disordered:
@@ -219,7 +220,8 @@ def _moved(evidence: Evidence, shift: int) -> Evidence:
 def _cells(pipeline: Pipeline, turn: Turn, scored: TurnPrediction | None) -> dict[str, Any]:
     """The added columns of one row."""
     labels = pipeline.label_set.ids
-    cells: dict[str, Any] = {"model": pipeline.model_id, "error": turn.reason}
+    context = turn.message.context if turn.message else ""
+    cells: dict[str, Any] = {CONTEXT: context, "model": pipeline.model_id, "error": turn.reason}
     if scored is None:
         empty: dict[str, Any] = {"labels": [], "review": [], "rules": [], "tags": []}
         empty |= {f"p_{label}": None for label in labels}

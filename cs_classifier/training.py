@@ -6,7 +6,7 @@ import datetime as dt
 import json
 import shutil
 import subprocess
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +19,7 @@ from cs_classifier.calibration import Calibrator
 from cs_classifier.decision import Decision, LabelThresholds, choose
 from cs_classifier.errors import DataError
 from cs_classifier.evaluation import EvaluationReport, evaluate
+from cs_classifier.evasion import ATTACKS, Evader
 from cs_classifier.export import save_encoder
 from cs_classifier.labels import LabelSet, load_labels
 from cs_classifier.normalize import default_normalizer
@@ -73,6 +74,7 @@ def train(
         train=_pairs(rest, label_set),
         validation=_pairs(held, label_set),
         work=work,
+        variants=_variants(rest, label_set, config) if config.train.evasion else None,
         on_step=on_step,
     )
     reports: list[EvaluationReport] = []
@@ -198,6 +200,26 @@ def _pairs(
         for line in lines
     ]
     return pairs, np.array([label_set.row(line.labels) for line in lines], dtype=np.float64)
+
+
+def _variants(
+    lines: Sequence[LabelledMessage], label_set: LabelSet, config: TrainConfig
+) -> Callable[[int], list[tuple[str, str]]]:
+    """Pairs of an epoch, a share of the lines respelt by a random attack, clean ones alike."""
+    evader = Evader("train")
+
+    def of_epoch(epoch: int) -> list[tuple[str, str]]:
+        rng = np.random.default_rng((config.train.seed, epoch))
+        respelt = []
+        for line in lines:
+            text = None
+            if rng.random() < config.train.evasion:
+                text = evader(line.message.text, ATTACKS[int(rng.integers(len(ATTACKS)))], rng)
+            message = replace(line.message, text=text) if text else line.message
+            respelt.append(replace(line, message=message))
+        return _pairs(respelt, label_set)[0]
+
+    return of_epoch
 
 
 def _finish(  # noqa: PLR0913

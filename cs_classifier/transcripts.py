@@ -91,6 +91,8 @@ class ColumnMap(Config):
     agent_id: str | tuple[str, ...] = "agent_id"
     shop: str | tuple[str, ...] = "shop"
     platform: str | tuple[str, ...] = "platform"
+    team: str | tuple[str, ...] = "team"
+    shift: str | tuple[str, ...] = "shift"
     # Without a role column: whoever speaks is the customer if named as `customer`, else the agent.
     speaker: str | tuple[str, ...] = ()
     customer: str | tuple[str, ...] = ()

@@ -1,6 +1,7 @@
 """The evaluation, on a few lines whose every number can be counted by hand."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -246,6 +247,47 @@ def test_differences_by_hand(report):
     assert macro.f1.value == pytest.approx((6 / 8 - 4 / 8) / 2)
     assert {d.baseline for d in report.differences} == {"regex", "tfidf"}
     assert len(report.differences) == 2 * (len(LABELS) + 1)
+
+
+def test_contrast_groups_must_be_right_in_every_line(report):
+    """Group e: two labels and none; group f: two clean lines, so it does not contrast."""
+    groups = {}
+    for line in labelled(LINES):
+        groups.setdefault(line.group, set()).add(line.labels)
+    assert report.contrast_groups == sum(len(found) > 1 for found in groups.values())
+
+
+def test_contrast_groups_by_hand():
+    rows = [
+        ("s1", "不可以的", [INVOICE], [], {INVOICE: 4}, "right"),
+        ("s2", "不可以的哦", [], [], {}, "right"),
+        ("s3", "不行的", [INVOICE], [], {INVOICE: 4}, "half"),
+        ("s4", "不行的哦", [], [], {INVOICE: 4}, "half"),
+        ("s5", "没有", [], [], {INVOICE: 4}, "no contrast"),
+        ("s6", "没有哦", [], [], {}, "no contrast"),
+    ]
+    found = evaluate(pipeline_of(rows), labelled(rows))
+    assert found.contrast_groups == 2
+    assert system(found, "model").groups_right.value == 0.5
+    assert system(found, "regex").groups_right.value == 0
+
+
+def test_origins_by_hand():
+    rows = [
+        ("s1", "不可以的", [INVOICE], [], {INVOICE: 4}, "a"),
+        ("s2", "不可以的哦", [], [], {INVOICE: 4}, "b"),
+        ("s3", "没有", [INVOICE], [], {INVOICE: -4}, "c"),
+    ]
+    lines = [
+        replace(line, origin=origin)
+        for line, origin in zip(labelled(rows), ("one", "one", "two"), strict=True)
+    ]
+    one, two = evaluate(pipeline_of(rows), lines).origins
+    assert (one.origin, one.lines, one.clean_lines) == ("one", 2, 1)
+    assert one.macro_f1[1] == pytest.approx(2 / 3)  # regex, model, model+review
+    assert one.clean_called == (0, 1, 1)
+    assert (two.macro_f1[1], two.clean_called) == (0, (0, 0, 0))
+    assert evaluate(pipeline_of(rows), labelled(rows)).origins == ()
 
 
 def test_equal_systems_differ_by_nothing():

@@ -11,12 +11,12 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cs_classifier import evaluation
+from cs_classifier import metrics
 from cs_classifier.artifact import Manifest
 from cs_classifier.calibration import Calibrator
 from cs_classifier.config import DecisionConfig
 from cs_classifier.decision import Decision, LabelThresholds
-from cs_classifier.evaluation import EvaluationReport
+from cs_classifier.evaluation import Estimate, EvaluationReport, comparison
 from cs_classifier.labels import load_labels
 from cs_classifier.records import Evidence, LabelledMessage, Message, Prediction, RuleHit
 from cs_classifier.reports import card, markdown, summary
@@ -55,14 +55,14 @@ def _system(key, gold, wrong, *, calibrated=True):
     """A system that gets the given share of each label wrong; always the same lines."""
     flip = np.random.default_rng(3).random(gold.shape) < wrong
     scores = np.where(flip, 1 - gold, gold) * 0.8 + 0.1
-    return evaluation._System(key, scores, scores > 0.5, calibrated)
+    return comparison._System(key, scores, scores > 0.5, calibrated)
 
 
 def make_report(*, with_tfidf=True):
     lines = _lines()
     gold = np.array([LABELS.row(line.labels) for line in lines], dtype=float)
     rng = np.random.default_rng(0)
-    weights = evaluation.metrics.bootstrap_weights([x.group for x in lines], 200, rng)
+    weights = metrics.bootstrap_weights([x.group for x in lines], 200, rng)
     systems = [_system("regex", gold, 0.3, calibrated=False), _system("tfidf", gold, 0.1)]
     systems += [_system("model", gold, 0.02), _system("model+review", gold, 0.05)]
     if not with_tfidf:
@@ -78,9 +78,9 @@ def make_report(*, with_tfidf=True):
         lines=len(lines),
         borderline=3,
         groups=len(lines),
-        systems=tuple(evaluation._scores(s, gold, lines, weights, LABELS) for s in systems),
-        differences=tuple(evaluation._differences(systems, gold, weights, LABELS)),
-        errors=tuple(evaluation._errors(lines, predictions, LABELS)),
+        systems=tuple(comparison._scores(s, gold, lines, weights, LABELS) for s in systems),
+        differences=tuple(comparison._differences(systems, gold, weights, LABELS)),
+        errors=tuple(comparison._errors(lines, predictions, LABELS)),
         notes=notes,
     )
 
@@ -92,7 +92,7 @@ REPORT = make_report()
 
 
 def test_missing_numbers_are_a_dash():
-    nothing = evaluation.Estimate(value=math.nan, low=math.nan, high=math.nan)
+    nothing = Estimate(value=math.nan, low=math.nan, high=math.nan)
     assert markdown.interval(nothing) == markdown.number(None) == "–"
 
 

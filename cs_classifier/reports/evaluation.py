@@ -37,7 +37,12 @@ if TYPE_CHECKING:
     from cs_classifier.labels import LabelSet
 
 MAX_ERRORS = 200  # shown on the page; the JSON holds all
-_OPTIONAL = ("ece", "model_recall_at_baseline_precision", "baseline_recall")  # null is None there
+_OPTIONAL = (
+    "ece",
+    "model_recall_at_baseline_precision",
+    "baseline_recall",
+    "groups_right",
+)  # null is None there
 
 
 def to_text(report: EvaluationReport, label_set: LabelSet, *, language: Language = "en") -> str:
@@ -59,6 +64,13 @@ def to_text(report: EvaluationReport, label_set: LabelSet, *, language: Language
         for s in report.systems
     ]
     parts += [f"{words['clean']}:", "\n".join(rates)]
+    if report.contrast_groups:
+        parts += [
+            words["contrast"].format(n=report.contrast_groups) + ":",
+            "\n".join(f"- {name}: {right}" for name, right in _contrast_rows(report, language)),
+        ]
+    if report.origins:
+        parts += [f"{words['origins']}:", table(*_origin_table(report, language))]
     notes = [words["interval_note"], *(words.get(note, note) for note in report.notes)]
     return "\n\n".join([*parts, "\n".join(f"- {note}" for note in notes)]) + "\n"
 
@@ -117,6 +129,34 @@ def _difference_rows(
             number(row.model_recall_at_baseline_precision),
         ]
         for row in report.differences
+    ]
+
+
+def _contrast_rows(report: EvaluationReport, language: Language) -> list[tuple[str, str]]:
+    """Share of contrast groups that each system has entirely right."""
+    return [
+        (SYSTEMS[language][s.system], interval(s.groups_right))
+        for s in report.systems
+        if s.groups_right
+    ]
+
+
+def _origin_table(
+    report: EvaluationReport, language: Language
+) -> tuple[list[str], list[list[object]]]:
+    """Header and rows: per origin the macro-F1 and the clean lines called, system by system."""
+    words = TEXTS[language]
+    names = [SYSTEMS[language][s.system] for s in report.systems]
+    header = [words["origin"], words["lines"], *(f"{words['f1']} {name}" for name in names)]
+    header += [f"{words['clean_called']} {name}" for name in names]
+    return header, [
+        [
+            o.origin,
+            o.lines,
+            *(number(value) for value in o.macro_f1),
+            *(f"{called}/{o.clean_lines}" for called in o.clean_called),
+        ]
+        for o in report.origins
     ]
 
 
@@ -210,6 +250,8 @@ def to_html(report: EvaluationReport, label_set: LabelSet, *, language: Language
             (SYSTEMS[language][s.system], interval(s.per_thousand_clean, 1), s.clean_called)
             for s in report.systems
         ],
+        contrast=_contrast_rows(report, language),
+        origins=_origin_table(report, language) if report.origins else None,
         errors=_error_lists(report, label_set, language),
         notes=[TEXTS[language].get(note, note) for note in report.notes],
     )

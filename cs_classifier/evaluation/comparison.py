@@ -10,12 +10,27 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict
 
 from cs_classifier import datasets, metrics, splits
 from cs_classifier.classifiers.regex import RegexClassifier
 from cs_classifier.classifiers.tfidf import TfidfClassifier
 from cs_classifier.errors import DataError
+from cs_classifier.evaluation.values import (
+    MODEL,
+    REGEX,
+    RESAMPLES,
+    REVIEW,
+    SYSTEM_NAMES,
+    TFIDF,
+    ClauseScores,
+    Difference,
+    Error,
+    Estimate,
+    EvaluationReport,
+    LabelScores,
+    OriginScores,
+    SystemScores,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -28,105 +43,6 @@ if TYPE_CHECKING:
 
     Array = npt.NDArray[np.float64]
     Calls = npt.NDArray[np.bool_]
-
-RESAMPLES = 1000
-MODEL, REVIEW, REGEX, TFIDF = "model", "model+review", "regex", "tfidf"
-SYSTEM_NAMES = {
-    MODEL: "BERT, decision violation",
-    REVIEW: "BERT, violation or review",
-    REGEX: "regex baseline",
-    TFIDF: "TF-IDF + logistic regression baseline",
-}
-
-
-class _Value(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Estimate(_Value):
-    """A number with its 95 % interval."""
-
-    value: float
-    low: float
-    high: float
-
-
-class LabelScores(_Value):
-    """One system on one label."""
-
-    label: str
-    support: int
-    called: int
-    hits: int
-    precision: Estimate
-    recall: Estimate
-    f1: Estimate
-    average_precision: float
-    ece: float | None  # systems with probabilities only
-    reliability: tuple[tuple[float, float, int], ...] = ()
-
-
-class ClauseScores(_Value):
-    """One system on one clause: its violations, and the hard negatives written near it."""
-
-    clause: str
-    support: int
-    recall: float
-    near: int  # hard negatives near the clause
-    false_alarms: int  # of those, called with the clause's label
-    precision: float  # hits / (hits + false alarms)
-    f1: float
-
-
-class SystemScores(_Value):
-    """One system on all labels."""
-
-    system: str
-    name: str
-    macro_f1: Estimate
-    labels: tuple[LabelScores, ...]
-    clauses: tuple[ClauseScores, ...]
-    clean_lines: int
-    clean_called: int
-    per_thousand_clean: Estimate  # clean lines called with any label, per 1,000
-
-
-class Difference(_Value):
-    """The model's F1 minus a baseline's, paired; and recall at the baseline's own precision."""
-
-    baseline: str
-    label: str  # a label id, or "macro"
-    f1: Estimate
-    beats: bool  # the interval lies above zero
-    model_recall_at_baseline_precision: float | None = None
-    baseline_recall: float | None = None
-
-
-class Error(_Value):
-    """A line on which the model's violation decision is wrong."""
-
-    id: str
-    label: str
-    kind: str  # "missed" or "false"
-    probability: float
-    outcome: str
-    context: str
-    text: str
-    clause: str
-
-
-class EvaluationReport(_Value):
-    """Everything one evaluation found."""
-
-    model: str
-    files: tuple[str, ...]
-    lines: int
-    borderline: int
-    groups: int
-    systems: tuple[SystemScores, ...]
-    differences: tuple[Difference, ...]
-    errors: tuple[Error, ...]
-    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -178,6 +94,8 @@ def evaluate(
         differences=tuple(_differences(systems, gold, weights, label_set)),
         errors=tuple(_errors(gold_lines, predictions, label_set)),
         notes=tuple(notes),
+        contrast_groups=len(_contrast_groups(gold_lines)),
+        origins=tuple(_origins(systems, gold, gold_lines)),
     )
 
 
@@ -296,7 +214,56 @@ def _scores(
         clean_lines=int(clean.sum()),
         clean_called=int(any_call.sum()),
         per_thousand_clean=_estimate(1000 * any_call.sum() / max(1, clean.sum()), 1000 * rate),
+        groups_right=_groups_right(system, gold, lines, weights),
     )
+
+
+def _contrast_groups(lines: Sequence[LabelledMessage]) -> list[list[int]]:
+    """Row numbers of each group whose lines differ in their labels."""
+    groups: dict[str, list[int]] = {}
+    for i, line in enumerate(lines):
+        groups.setdefault(line.group, []).append(i)
+    return [rows for rows in groups.values() if len({lines[i].labels for i in rows}) > 1]
+
+
+def _groups_right(
+    system: _System,
+    gold: Array,
+    lines: Sequence[LabelledMessage],
+    weights: npt.NDArray[np.int64],
+) -> Estimate | None:
+    """Share of contrast groups with no wrong call at all."""
+    groups = _contrast_groups(lines)
+    if not groups:
+        return None
+    wrong = (system.calls != (gold > 0)).any(axis=1)
+    right = np.array([not wrong[rows].any() for rows in groups], dtype=np.float64)
+    drawn = weights[:, [rows[0] for rows in groups]].astype(np.float64)  # one weight per group
+    return _estimate(right.mean(), _ratio(drawn @ right, drawn.sum(axis=1)))
+
+
+def _origins(
+    systems: Sequence[_System], gold: Array, lines: Sequence[LabelledMessage]
+) -> list[OriginScores]:
+    """Scores by origin; none where all lines have the same one."""
+    names = sorted({line.origin for line in lines})
+    if len(names) < 2:  # noqa: PLR2004
+        return []
+    found = []
+    for name in names:
+        here = np.array([line.origin == name for line in lines])
+        clean, once = ~gold[here].any(axis=1), np.ones((1, int(here.sum())), dtype=np.int64)
+        f1 = [metrics.f1(*_counts(s.calls[here], gold[here], once))[0] for s in systems]
+        found.append(
+            OriginScores(
+                origin=name,
+                lines=int(here.sum()),
+                clean_lines=int(clean.sum()),
+                macro_f1=tuple(_nanmean(values) for values in f1),
+                clean_called=tuple(int(s.calls[here][clean].any(axis=1).sum()) for s in systems),
+            )
+        )
+    return found
 
 
 def _nanmean(values: Array) -> float:
