@@ -44,6 +44,7 @@ class Manifest(BaseModel):
     id: str
     created: str  # date, ISO 8601
     labels: tuple[str, ...]
+    clauses: tuple[str, ...] = ()  # that the head names after the labels
     base: str
     max_tokens: int
     pad_id: int
@@ -132,6 +133,7 @@ def load(folder: Path | None = None, *, threads: int = 0) -> Pipeline:
         calibrator=_read(Calibrator, folder / "calibration.json"),
         decision=_read(Decision, folder / "decision.json"),
         model_id=manifest.id,
+        clauses=manifest.clauses,
     )
 
 

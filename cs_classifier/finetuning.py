@@ -3,7 +3,9 @@
 A plain loop: length-sorted batches, AdamW with layer-wise learning-rate decay (Howard & Ruder 2018,
 "discriminative fine-tuning"), linear warm-up and decay, early stopping on the mean average
 precision over labels. Average precision is undisturbed by the many clean lines, on which
-exact-match or sample-averaged scores say little.
+exact-match or sample-averaged scores say little. With ``clause_weight`` the head also learns the
+clauses: a finer target that teaches the encoder what a label consists of, and lets the model name
+the clause it suspects.
 """
 
 from __future__ import annotations
@@ -37,7 +39,7 @@ CHECKPOINT = "checkpoint"
 
 @dataclass(frozen=True)
 class Encoded:
-    """Token ids per line, ready to be padded, and gold labels ``(n, n_labels)``."""
+    """Token ids per line, ready to be padded, and gold outputs ``(n, n_outputs)``."""
 
     ids: list[list[int]]
     types: list[list[int]]
@@ -63,10 +65,15 @@ class FineTuned:
     history: list[Epoch]
 
 
+def outputs(config: FineTuneConfig, label_set: LabelSet) -> tuple[str, ...]:
+    """What the head says, in order: the labels, then the clauses if they are learnt too."""
+    return (*label_set.ids, *(label_set.clauses if config.clause_weight else ()))
+
+
 def load_base(
-    config: ModelConfig, label_set: LabelSet, *, dropout: float
+    config: ModelConfig, names: Sequence[str], *, dropout: float
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerFast]:
-    """Load any BERT-like checkpoint with a fresh multi-label head.
+    """Load any BERT-like checkpoint with a fresh multi-label head of outputs ``names``.
 
     Raises:
         MissingExtraError: torch or transformers is not installed.
@@ -85,9 +92,9 @@ def load_base(
     model = AutoModelForSequenceClassification.from_pretrained(
         folder,
         num_hidden_layers=layers + config.pooling_layer,
-        num_labels=len(label_set),
-        id2label=dict(enumerate(label_set.ids)),
-        label2id={label: i for i, label in enumerate(label_set.ids)},
+        num_labels=len(names),
+        id2label=dict(enumerate(names)),
+        label2id={name: i for i, name in enumerate(names)},
         problem_type="multi_label_classification",
         hidden_dropout_prob=dropout,
     )
@@ -175,8 +182,8 @@ def fine_tune(  # noqa: PLR0913
     Args:
         config: the recipe.
         model_config: the encoder.
-        label_set: outputs, in order.
-        train: (context, text) pairs and gold labels ``(n, n_labels)``.
+        label_set: labels and clauses, in order.
+        train: (context, text) pairs and gold outputs ``(n, n_outputs)``, as :func:`outputs` says.
         validation: the same, for early stopping.
         work: folder for checkpoints; one epoch at most is lost when a run is killed.
         variants: gives the training pairs of an epoch, respelt, in the order of ``train``.
@@ -185,12 +192,12 @@ def fine_tune(  # noqa: PLR0913
     import torch
 
     torch.manual_seed(config.seed)
-    model, tokenizer = load_base(model_config, label_set, dropout=config.dropout)
+    model, tokenizer = load_base(model_config, outputs(config, label_set), dropout=config.dropout)
     data = encode(tokenizer, *train, max_tokens=model_config.max_tokens)
     held = encode(tokenizer, *validation, max_tokens=model_config.max_tokens)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     model.to(device)
-    run = _Run(config, model, tokenizer, work, len(data.ids), device)
+    run = _Run(config, model, tokenizer, work, (len(data.ids), len(label_set)), device)
     for epoch in range(run.restore(), config.epochs):
         if run.stalled(config.patience):
             break
@@ -211,11 +218,12 @@ class _Run:
         model: PreTrainedModel,
         tokenizer: PreTrainedTokenizerFast,
         work: Path,
-        n_lines: int,
+        size: tuple[int, int],  # lines, labels
         device: torch.device,
     ) -> None:
         import torch
 
+        n_lines, self.n_labels = size
         self.config, self.model, self.work, self.device = config, model, work, device
         self.pad = model.config.pad_token_id or 0
         self.tokenizer = tokenizer
@@ -246,12 +254,9 @@ class _Run:
         self.model.train()
         for batch in batches(data, self.config.batch_size, rng):
             inputs, gold = self._tensors(data, batch)
-            smoothing = self.config.label_smoothing
             with self._autocast():
                 logits = self.model(**inputs).logits
-            loss = torch.nn.functional.binary_cross_entropy_with_logits(
-                logits.float(), gold * (1 - smoothing) + smoothing / 2
-            )
+            loss = self._loss(logits.float(), gold)
             loss.backward()
             torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
             self.optimizer.step()
@@ -260,7 +265,9 @@ class _Run:
             losses.append(loss.item())
             note = f"epoch {epoch + 1}, loss {np.mean(losses[-50:]):.4f}"
             on_step(self.schedule.last_epoch, self.all_steps, note)
-        score = mean_average_precision(held.labels, self.logits(held))
+        scored = self.logits(held)
+        n = self.n_labels
+        score = mean_average_precision(held.labels[:, :n], scored[:, :n])
         row = Epoch(epoch + 1, float(np.mean(losses)), score, time.monotonic() - start)
         self.history.append(row)
         log.info(
@@ -272,8 +279,19 @@ class _Run:
         )
         self._save(best=score >= max(e.validation for e in self.history))
 
+    def _loss(self, logits: torch.Tensor, gold: torch.Tensor) -> torch.Tensor:
+        """Mean cross-entropy of the labels, plus that of the clauses of each label together."""
+        import torch
+
+        smoothing = self.config.label_smoothing
+        losses = torch.nn.functional.binary_cross_entropy_with_logits(
+            logits, gold * (1 - smoothing) + smoothing / 2, reduction="none"
+        )
+        n = self.n_labels
+        return losses[:, :n].mean() + self.config.clause_weight * losses[:, n:].sum(1).mean() / n
+
     def logits(self, data: Encoded) -> npt.NDArray[np.float32]:
-        """Logits ``(n, n_labels)`` in the order of ``data``."""
+        """Logits ``(n, n_outputs)`` in the order of ``data``."""
         import torch
 
         self.model.eval()

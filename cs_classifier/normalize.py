@@ -4,10 +4,11 @@ A :class:`NormalizedText` keeps every edit, so the result can be replayed and ex
 character knows the span of the original it came from. Normalising twice changes nothing.
 
 Steps, in order: invisible characters are removed; enclosed letters and digits become plain; NFKC;
-traditional script becomes simplified (OpenCC); separators and emoji inside a known word are
-removed; homophone, component and nickname spellings are replaced from ``configs/lexicon.yaml``;
-spelt-out numbers become digits. Look-alikes are never folded globally: that would break normal
-words (威信力, 卫星电视, 企鹅造型), so the lexicon says where each spelling counts.
+traditional script becomes simplified (OpenCC); brackets around single characters, and separators
+and emoji inside a known word, are removed; homophone, component and nickname spellings are replaced
+from ``configs/lexicon.yaml``; spelt-out numbers become digits. Look-alikes are never folded
+globally: that would break normal words (威信力, 卫星电视, 企鹅造型), so the lexicon says where each
+spelling counts.
 """
 
 from __future__ import annotations
@@ -159,6 +160,7 @@ class Normalizer:
             current = _record(steps, name, current, find(current))
         for _ in range(MAX_PASSES):
             before = current
+            current = _record(steps, "brackets", current, _brackets(current))
             current = _record(steps, "joined", current, self._joined(current))
             for lexeme, edits in self._respelt(current):
                 current = _record(steps, "lexicon", current, edits, lexeme.origin)
@@ -267,6 +269,19 @@ _ENCLOSED = _enclosed_table()
 
 def _enclosed(text: str) -> list[Edit]:
     return [Edit(i, i + 1, _ENCLOSED[char]) for i, char in enumerate(text) if char in _ENCLOSED]
+
+
+_BRACKETED = compile_pattern(r"(?:[【(「『〔\[<{]\p{Han}[】)」』〕\]>}]){2,}", "brackets")
+
+
+def _brackets(text: str) -> list[Edit]:
+    """Brackets around each character of a word: 【微】【信】. One alone is punctuation."""
+    return [
+        Edit(at, at + 1, "")
+        for match in _BRACKETED.finditer(text)
+        for first in range(match.start(), match.end(), 3)
+        for at in (first, first + 2)
+    ]
 
 
 def _nfkc(text: str) -> list[Edit]:

@@ -35,7 +35,7 @@ class Encoder(Protocol):
     """Anything that turns (context, text) pairs of normalised text into logits."""
 
     def logits(self, pairs: Sequence[tuple[str, str]]) -> Array:
-        """Logits of shape ``(n, n_labels)``."""
+        """Logits of shape ``(n, n_outputs)``: labels, then clauses if the model names them."""
         ...
 
 
@@ -44,6 +44,7 @@ class Scored:
     """Raw results of one batch, before calibration; rows as in the messages."""
 
     logits: Array  # (n, n_labels)
+    clauses: Array  # logits (n, n_clauses); no columns where the model names none
     strengths: Array  # (n, n_labels)
     hits: list[list[RuleHit]]
     texts: list[NormalizedText]
@@ -63,11 +64,17 @@ class Pipeline:
         calibrator: Calibrator,
         decision: Decision,
         model_id: str,
+        clauses: tuple[str, ...] = (),
     ) -> None:
         """Put the parts together; use ``artifact.load`` to read them from a folder."""
         self.label_set, self.rules, self.encoder = label_set, rules, encoder
         self.calibrator, self.decision, self.model_id = calibrator, decision, model_id
         self.normalize = lru_cache(CACHE)(normalizer)
+        # Per label, the clauses that the encoder names: (column, clause).
+        self._clauses = {
+            label: [(k, c) for k, c in enumerate(clauses) if label_set.clauses[c].label == label]
+            for label in label_set.ids
+        }
 
     def score(self, messages: Sequence[Message]) -> Scored:
         """Logits and rule hits; equal messages are scored once."""
@@ -78,8 +85,10 @@ class Pipeline:
         logits, truncated = self._encode(contexts, [t.text for t in texts])
         at = {message: i for i, message in enumerate(distinct)}
         rows = [at[message] for message in messages]
+        n = len(self.label_set)
         return Scored(
-            logits=logits[rows],
+            logits=logits[rows, :n],
+            clauses=logits[rows, n:],
             strengths=strengths([hits[i] for i in rows], self.label_set),
             hits=[hits[i] for i in rows],
             texts=[texts[i] for i in rows],
@@ -101,6 +110,7 @@ class Pipeline:
                 hits=tuple(hit for hit in scored.hits[i] if hit.clause),
                 tags=tuple(dict.fromkeys(h.target for h in scored.hits[i] if not h.clause)),
                 evidence=evidence[i],
+                clauses=self._suspected(scored.clauses[i], outcomes[i], evidence[i]),
                 truncated=scored.truncated[i],
             )
             for i in range(len(messages))
@@ -146,8 +156,27 @@ class Pipeline:
                     unexplained.append((i, j))
         for (i, j), (start, end) in self._model_spans(messages, scored, unexplained).items():
             text = messages[i].text[start:end]
-            found[i].append(Evidence(self.label_set.ids[j], "model", "", start, end, text))
+            label = self.label_set.ids[j]
+            clause = self._top_clause(scored.clauses[i], label)
+            found[i].append(Evidence(label, "model", clause, start, end, text))
         return [tuple(row) for row in found]
+
+    def _top_clause(self, logits: Array, label: str) -> str:
+        """The likeliest clause of a label; empty where the model names none."""
+        return max(self._clauses[label], key=lambda c: logits[c[0]], default=(0, ""))[1]
+
+    def _suspected(
+        self, logits: Array, outcomes: tuple[Outcome, ...], evidence: tuple[Evidence, ...]
+    ) -> tuple[str, ...]:
+        """One clause per flagged label: the encoder's choice, else that of the first rule."""
+        flagged = [
+            label
+            for label, outcome in zip(self.label_set.ids, outcomes, strict=True)
+            if outcome != "clear"
+        ]
+        by_rule = {e.label: e.clause for e in reversed(evidence)}
+        named = [self._top_clause(logits, label) or by_rule.get(label, "") for label in flagged]
+        return tuple(filter(None, named))
 
     def _model_spans(
         self, messages: Sequence[Message], scored: Scored, cells: list[tuple[int, int]]

@@ -47,7 +47,12 @@ class Output:
         """Column name to type, in order."""
         kinds: dict[str, tables.Kind] = {"labels": "strings", "review": "strings"}
         kinds |= {f"p_{label}": "float" for label in self.labels}
-        kinds |= {"rules": "strings", "tags": "strings", "evidence": "evidence"}
+        kinds |= {
+            "clauses": "strings",
+            "rules": "strings",
+            "tags": "strings",
+            "evidence": "evidence",
+        }
         return kinds | {"joined": "bool", "model": "string", "error": "string"}
 
 
@@ -199,6 +204,7 @@ def combine(
     pick = [both if c else alone for c in completes]
     labels = {pipeline.label_set.ids[j] for j in np.flatnonzero(completes)}
     moved = [_moved(e, shift) for e in both.evidence if e.label in labels]
+    label_of = {clause.id: clause.label for clause in pipeline.label_set.clauses.values()}
     return TurnPrediction(
         replace(
             alone,
@@ -206,6 +212,10 @@ def combine(
             outcomes=tuple(p.outcomes[j] for j, p in enumerate(pick)),
             hits=tuple(dict.fromkeys((*alone.hits, *(h for h in both.hits if h.target in labels)))),
             evidence=(*(e for e in alone.evidence if e.label not in labels), *moved),
+            clauses=(
+                *(c for c in alone.clauses if label_of[c] not in labels),
+                *(c for c in both.clauses if label_of[c] in labels),
+            ),
         ),
         joined=True,
     )
@@ -223,7 +233,7 @@ def _cells(pipeline: Pipeline, turn: Turn, scored: TurnPrediction | None) -> dic
     context = turn.message.context if turn.message else ""
     cells: dict[str, Any] = {CONTEXT: context, "model": pipeline.model_id, "error": turn.reason}
     if scored is None:
-        empty: dict[str, Any] = {"labels": [], "review": [], "rules": [], "tags": []}
+        empty: dict[str, Any] = {"labels": [], "review": [], "clauses": [], "rules": [], "tags": []}
         empty |= {f"p_{label}": None for label in labels}
         return empty | {"evidence": [], "joined": False} | cells
     p = scored.prediction
@@ -232,6 +242,7 @@ def _cells(pipeline: Pipeline, turn: Turn, scored: TurnPrediction | None) -> dic
     cells["review"] = [label for label, outcome in pairs if outcome == "review"]
     for label, probability in zip(labels, p.probabilities, strict=True):
         cells[f"p_{label}"] = round(probability, DECIMALS)
+    cells["clauses"] = list(p.clauses)
     cells["rules"] = list(dict.fromkeys(hit.rule for hit in p.hits))
     cells["tags"] = list(p.tags)
     cells["evidence"] = [asdict(e) for e in p.evidence]

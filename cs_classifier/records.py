@@ -68,4 +68,5 @@ class Prediction:
     hits: tuple[RuleHit, ...] = ()
     tags: tuple[str, ...] = ()
     evidence: tuple[Evidence, ...] = field(default=())
+    clauses: tuple[str, ...] = ()  # the likeliest clause of each flagged label
     truncated: bool = False

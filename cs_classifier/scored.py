@@ -66,6 +66,7 @@ class ScoredLine:
     joined: bool
     model: str
     error: str
+    clauses: tuple[str, ...] = ()  # the likeliest clause of each suspected label
 
     @property
     def suspected(self) -> tuple[str, ...]:
@@ -152,6 +153,7 @@ def _line(
         joined=str(values.get("joined")).casefold() == "true",
         model=_text(values.get("model")),
         error=_text(values.get("error")) or row.error,
+        clauses=_strings(values.get("clauses"), None, where),
     )
 
 

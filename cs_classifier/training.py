@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-    from cs_classifier.config import DecisionConfig, TrainConfig
+    from cs_classifier.config import DecisionConfig, FineTuneConfig, TrainConfig
     from cs_classifier.records import LabelledMessage
 
     Array = npt.NDArray[np.float64]
@@ -71,10 +71,10 @@ def train(
         config.train,
         config.model,
         label_set,
-        train=_pairs(rest, label_set),
-        validation=_pairs(held, label_set),
+        train=(_pairs(rest), _targets(rest, label_set, config.train)),
+        validation=(_pairs(held), _targets(held, label_set, config.train)),
         work=work,
-        variants=_variants(rest, label_set, config) if config.train.evasion else None,
+        variants=_variants(rest, config) if config.train.evasion else None,
         on_step=on_step,
     )
     reports: list[EvaluationReport] = []
@@ -190,20 +190,29 @@ def fit_decision(
     return calibrator, choose(probabilities, gold, config, natural=natural)
 
 
-def _pairs(
-    lines: Sequence[LabelledMessage], label_set: LabelSet
-) -> tuple[list[tuple[str, str]], Array]:
-    """Normalised (context, text) pairs, exactly as the pipeline will make them, and gold labels."""
+def _pairs(lines: Sequence[LabelledMessage]) -> list[tuple[str, str]]:
+    """Normalised (context, text) pairs, exactly as the pipeline will make them."""
     normalize = default_normalizer()
-    pairs = [
+    return [
         (normalize(line.message.context).text[-MAX_CONTEXT:], normalize(line.message.text).text)
         for line in lines
     ]
-    return pairs, np.array([label_set.row(line.labels) for line in lines], dtype=np.float64)
+
+
+def _targets(
+    lines: Sequence[LabelledMessage], label_set: LabelSet, config: FineTuneConfig
+) -> Array:
+    """Gold outputs ``(n, n_outputs)``: labels, and violated clauses if they are learnt."""
+    names = finetuning.outputs(config, label_set)
+    table = np.zeros((len(lines), len(names)))
+    for row, line in zip(table, lines, strict=True):
+        violated = [c for c in line.clauses if label_set.clauses[c].label in line.labels]
+        row[:] = [name in line.labels or name in violated for name in names]
+    return table
 
 
 def _variants(
-    lines: Sequence[LabelledMessage], label_set: LabelSet, config: TrainConfig
+    lines: Sequence[LabelledMessage], config: TrainConfig
 ) -> Callable[[int], list[tuple[str, str]]]:
     """Pairs of an epoch, a share of the lines respelt by a random attack, clean ones alike."""
     evader = Evader("train")
@@ -217,7 +226,7 @@ def _variants(
                 text = evader(line.message.text, ATTACKS[int(rng.integers(len(ATTACKS)))], rng)
             message = replace(line.message, text=text) if text else line.message
             respelt.append(replace(line, message=message))
-        return _pairs(respelt, label_set)[0]
+        return _pairs(respelt)
 
     return of_epoch
 
@@ -273,6 +282,7 @@ def _manifest(
         id=f"{config.name}-{today:%Y%m%d}-{_revision()[:7]}",
         created=today.isoformat(),
         labels=label_set.ids,
+        clauses=finetuning.outputs(config.train, label_set)[len(label_set) :],
         base=config.model.base,
         max_tokens=config.model.max_tokens,
         pad_id=tuned.model.config.pad_token_id or 0,

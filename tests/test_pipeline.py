@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from cs_classifier import artifact
+from cs_classifier.decision import Decision, LabelThresholds
 from cs_classifier.pipeline import (
     MAX_WINDOWS,
     STRIDE,
@@ -39,6 +40,45 @@ def test_batch_equals_single_and_order_is_kept(pipeline: Pipeline) -> None:
         np.testing.assert_allclose(found.probabilities, alone.probabilities, atol=1e-5)
         assert found.outcomes == alone.outcomes
         assert found.hits == alone.hits
+
+
+class ClauseEncoder:
+    """Flags the first label of every line; its clauses by a fixed preference."""
+
+    def __init__(self, label_set, clauses, favourite):
+        self.row = [9.0] + [-9.0] * (len(label_set) - 1) + [float(c == favourite) for c in clauses]
+
+    def logits(self, pairs):
+        return np.array([self.row for _ in pairs])
+
+
+def test_the_likeliest_clause_of_a_flagged_label_is_named(pipeline: Pipeline) -> None:
+    labels = pipeline.label_set
+    clauses = tuple(labels.clauses)
+    favourite = [c for c in clauses if labels.clauses[c].label == labels.ids[0]][2]
+    named = Pipeline(
+        label_set=labels,
+        rules=pipeline.rules,
+        normalizer=pipeline.normalize,
+        encoder=ClauseEncoder(labels, clauses, favourite),
+        calibrator=pipeline.calibrator,
+        decision=Decision(
+            labels=(LabelThresholds(review=0.5, violation=0.5),) * len(labels),
+            config=pipeline.decision.config,
+        ),
+        model_id="clauses",
+        clauses=clauses,
+    )
+    found = named.predict([Message("好的呢")])[0]
+    assert found.outcomes == ("violation", *["clear"] * (len(labels) - 1))
+    assert found.clauses == (favourite,)
+    assert {(e.source, e.clause) for e in found.evidence} == {("model", favourite)}
+
+
+def test_without_a_clause_head_the_first_rule_names_the_clause(pipeline: Pipeline) -> None:
+    for found in pipeline.predict(MESSAGES):
+        ruled = {e.clause for e in found.evidence if e.source != "model"}
+        assert set(found.clauses) <= ruled
 
 
 def test_nothing_in_nothing_out(pipeline: Pipeline) -> None:

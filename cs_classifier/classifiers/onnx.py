@@ -40,14 +40,14 @@ class OnnxEncoder:
         self._tokenizer.no_padding()
         self._tokenizer.enable_truncation(max_tokens, strategy="longest_first")
         self._pad = pad_id
-        self.n_labels: int = self._session.get_outputs()[0].shape[1]
+        self.n_outputs: int = self._session.get_outputs()[0].shape[1]
 
     def logits(self, pairs: Sequence[tuple[str, str]]) -> npt.NDArray[np.float64]:
-        """Logits of shape ``(n, n_labels)``, in the order of ``pairs``."""
+        """Logits of shape ``(n, n_outputs)``, in the order of ``pairs``."""
         encoded = self._tokenizer.encode_batch(list(pairs))
         ids = [e.ids for e in encoded]
         types = [e.type_ids for e in encoded]
-        out = np.zeros((len(ids), self.n_labels))
+        out = np.zeros((len(ids), self.n_outputs))
         for batch in token_batches([len(row) for row in ids], BATCH_TOKENS):
             out[batch] = self._run([ids[i] for i in batch], [types[i] for i in batch])
         return out
