@@ -51,8 +51,8 @@ class FineTuneConfig(Config):
     warmup: float = Field(default=0.1, ge=0, lt=1)  # share of all steps
     dropout: float = Field(default=0.1, ge=0, lt=1)
     label_smoothing: float = Field(default=0.0, ge=0, lt=0.5)
-    clause_weight: float = Field(default=0.0, ge=0)  # of the clauses as further targets in the loss
     evasion: float = Field(default=0.0, ge=0, le=1)  # share of lines respelt anew in each epoch
+    clauses: bool = True  # fit a head that names the clause of a flagged line
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     seed: int = 0
 

@@ -3,9 +3,7 @@
 A plain loop: length-sorted batches, AdamW with layer-wise learning-rate decay (Howard & Ruder 2018,
 "discriminative fine-tuning"), linear warm-up and decay, early stopping on the mean average
 precision over labels. Average precision is undisturbed by the many clean lines, on which
-exact-match or sample-averaged scores say little. With ``clause_weight`` the head also learns the
-clauses: a finer target that teaches the encoder what a label consists of, and lets the model name
-the clause it suspects.
+exact-match or sample-averaged scores say little.
 """
 
 from __future__ import annotations
@@ -39,7 +37,7 @@ CHECKPOINT = "checkpoint"
 
 @dataclass(frozen=True)
 class Encoded:
-    """Token ids per line, ready to be padded, and gold outputs ``(n, n_outputs)``."""
+    """Token ids per line, ready to be padded, and gold labels ``(n, n_labels)``."""
 
     ids: list[list[int]]
     types: list[list[int]]
@@ -65,15 +63,10 @@ class FineTuned:
     history: list[Epoch]
 
 
-def outputs(config: FineTuneConfig, label_set: LabelSet) -> tuple[str, ...]:
-    """What the head says, in order: the labels, then the clauses if they are learnt too."""
-    return (*label_set.ids, *(label_set.clauses if config.clause_weight else ()))
-
-
 def load_base(
-    config: ModelConfig, names: Sequence[str], *, dropout: float
+    config: ModelConfig, label_set: LabelSet, *, dropout: float
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerFast]:
-    """Load any BERT-like checkpoint with a fresh multi-label head of outputs ``names``.
+    """Load any BERT-like checkpoint with a fresh multi-label head.
 
     Raises:
         MissingExtraError: torch or transformers is not installed.
@@ -92,9 +85,9 @@ def load_base(
     model = AutoModelForSequenceClassification.from_pretrained(
         folder,
         num_hidden_layers=layers + config.pooling_layer,
-        num_labels=len(names),
-        id2label=dict(enumerate(names)),
-        label2id={name: i for i, name in enumerate(names)},
+        num_labels=len(label_set),
+        id2label=dict(enumerate(label_set.ids)),
+        label2id={label: i for i, label in enumerate(label_set.ids)},
         problem_type="multi_label_classification",
         hidden_dropout_prob=dropout,
     )
@@ -182,8 +175,8 @@ def fine_tune(  # noqa: PLR0913
     Args:
         config: the recipe.
         model_config: the encoder.
-        label_set: labels and clauses, in order.
-        train: (context, text) pairs and gold outputs ``(n, n_outputs)``, as :func:`outputs` says.
+        label_set: outputs, in order.
+        train: (context, text) pairs and gold labels ``(n, n_labels)``.
         validation: the same, for early stopping.
         work: folder for checkpoints; one epoch at most is lost when a run is killed.
         variants: gives the training pairs of an epoch, respelt, in the order of ``train``.
@@ -192,12 +185,12 @@ def fine_tune(  # noqa: PLR0913
     import torch
 
     torch.manual_seed(config.seed)
-    model, tokenizer = load_base(model_config, outputs(config, label_set), dropout=config.dropout)
+    model, tokenizer = load_base(model_config, label_set, dropout=config.dropout)
     data = encode(tokenizer, *train, max_tokens=model_config.max_tokens)
     held = encode(tokenizer, *validation, max_tokens=model_config.max_tokens)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     model.to(device)
-    run = _Run(config, model, tokenizer, work, (len(data.ids), len(label_set)), device)
+    run = _Run(config, model, tokenizer, work, len(data.ids), device)
     for epoch in range(run.restore(), config.epochs):
         if run.stalled(config.patience):
             break
@@ -218,12 +211,11 @@ class _Run:
         model: PreTrainedModel,
         tokenizer: PreTrainedTokenizerFast,
         work: Path,
-        size: tuple[int, int],  # lines, labels
+        n_lines: int,
         device: torch.device,
     ) -> None:
         import torch
 
-        n_lines, self.n_labels = size
         self.config, self.model, self.work, self.device = config, model, work, device
         self.pad = model.config.pad_token_id or 0
         self.tokenizer = tokenizer
@@ -253,10 +245,14 @@ class _Run:
         torch.manual_seed(self.config.seed * 10_000 + epoch)  # the same after a resume
         self.model.train()
         for batch in batches(data, self.config.batch_size, rng):
-            inputs, gold = self._tensors(data, batch)
+            inputs = padded(data, batch, self.pad, self.device)
+            gold = torch.from_numpy(data.labels[batch]).to(self.device)
+            smoothing = self.config.label_smoothing
             with self._autocast():
                 logits = self.model(**inputs).logits
-            loss = self._loss(logits.float(), gold)
+            loss = torch.nn.functional.binary_cross_entropy_with_logits(
+                logits.float(), gold * (1 - smoothing) + smoothing / 2
+            )
             loss.backward()
             torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
             self.optimizer.step()
@@ -265,9 +261,7 @@ class _Run:
             losses.append(loss.item())
             note = f"epoch {epoch + 1}, loss {np.mean(losses[-50:]):.4f}"
             on_step(self.schedule.last_epoch, self.all_steps, note)
-        scored = self.logits(held)
-        n = self.n_labels
-        score = mean_average_precision(held.labels[:, :n], scored[:, :n])
+        score = mean_average_precision(held.labels, self.logits(held))
         row = Epoch(epoch + 1, float(np.mean(losses)), score, time.monotonic() - start)
         self.history.append(row)
         log.info(
@@ -279,26 +273,15 @@ class _Run:
         )
         self._save(best=score >= max(e.validation for e in self.history))
 
-    def _loss(self, logits: torch.Tensor, gold: torch.Tensor) -> torch.Tensor:
-        """Mean cross-entropy of the labels, plus that of the clauses of each label together."""
-        import torch
-
-        smoothing = self.config.label_smoothing
-        losses = torch.nn.functional.binary_cross_entropy_with_logits(
-            logits, gold * (1 - smoothing) + smoothing / 2, reduction="none"
-        )
-        n = self.n_labels
-        return losses[:, :n].mean() + self.config.clause_weight * losses[:, n:].sum(1).mean() / n
-
     def logits(self, data: Encoded) -> npt.NDArray[np.float32]:
-        """Logits ``(n, n_outputs)`` in the order of ``data``."""
+        """Logits ``(n, n_labels)`` in the order of ``data``."""
         import torch
 
         self.model.eval()
         out = np.zeros(data.labels.shape, dtype=np.float32)
         with torch.no_grad(), self._autocast():
             for batch in batches(data, 64):
-                inputs, _ = self._tensors(data, batch)
+                inputs = padded(data, batch, self.pad, self.device)
                 out[batch] = self.model(**inputs).logits.float().cpu().numpy()
         return out
 
@@ -311,24 +294,6 @@ class _Run:
         import torch
 
         return torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.bf16)
-
-    def _tensors(
-        self, data: Encoded, batch: Sequence[int]
-    ) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
-        import torch
-
-        width = max(len(data.ids[i]) for i in batch)
-        ids = torch.full((len(batch), width), self.pad)
-        types = torch.zeros((len(batch), width), dtype=torch.long)
-        mask = torch.zeros((len(batch), width), dtype=torch.long)
-        for row, i in enumerate(batch):
-            n = len(data.ids[i])
-            ids[row, :n] = torch.tensor(data.ids[i])
-            types[row, :n] = torch.tensor(data.types[i])
-            mask[row, :n] = 1
-        inputs = {"input_ids": ids, "attention_mask": mask, "token_type_ids": types}
-        gold = torch.from_numpy(data.labels[list(batch)])
-        return {k: v.to(self.device) for k, v in inputs.items()}, gold.to(self.device)
 
     def _save(self, *, best: bool) -> None:
         import torch
@@ -371,6 +336,25 @@ class _Run:
 
         best = torch.load(self.work / "best.pt", weights_only=True, map_location=self.device)
         self.model.load_state_dict(best["model"])
+
+
+def padded(
+    data: Encoded, batch: Sequence[int], pad: int, device: torch.device
+) -> dict[str, torch.Tensor]:
+    """Model inputs of some rows, each ``(rows, longest)``."""
+    import torch
+
+    width = max(len(data.ids[i]) for i in batch)
+    ids = torch.full((len(batch), width), pad)
+    types = torch.zeros((len(batch), width), dtype=torch.long)
+    mask = torch.zeros((len(batch), width), dtype=torch.long)
+    for row, i in enumerate(batch):
+        n = len(data.ids[i])
+        ids[row, :n] = torch.tensor(data.ids[i])
+        types[row, :n] = torch.tensor(data.types[i])
+        mask[row, :n] = 1
+    inputs = {"input_ids": ids, "attention_mask": mask, "token_type_ids": types}
+    return {name: tensor.to(device) for name, tensor in inputs.items()}
 
 
 def batches(

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cs_classifier import artifact, datasets, finetuning, splits
+from cs_classifier import artifact, clause_head, datasets, finetuning, splits
 from cs_classifier.artifact import Manifest
 from cs_classifier.calibration import Calibrator
 from cs_classifier.decision import Decision, LabelThresholds, choose
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-    from cs_classifier.config import DecisionConfig, FineTuneConfig, TrainConfig
+    from cs_classifier.config import DecisionConfig, TrainConfig
     from cs_classifier.records import LabelledMessage
 
     Array = npt.NDArray[np.float64]
@@ -71,18 +71,19 @@ def train(
         config.train,
         config.model,
         label_set,
-        train=(_pairs(rest), _targets(rest, label_set, config.train)),
-        validation=(_pairs(held), _targets(held, label_set, config.train)),
+        train=(_pairs(rest), _gold(rest, label_set)),
+        validation=(_pairs(held), _gold(held, label_set)),
         work=work,
         variants=_variants(rest, config) if config.train.evasion else None,
         on_step=on_step,
     )
+    clauses = _name_clauses(tuned, rest, label_set, config) if config.train.clauses else ()
     reports: list[EvaluationReport] = []
 
     def fill(folder: Path) -> Manifest:
         artifact.copy_configs(None, folder)
         difference = save_encoder(tuned.model, tuned.tokenizer, folder)
-        manifest = _manifest(config, label_set, tuned, difference)
+        manifest = _manifest(config, label_set, tuned, difference, clauses)
         details = {
             "config": config.model_dump(mode="json"),
             "history": [asdict(epoch) for epoch in tuned.history],
@@ -199,16 +200,24 @@ def _pairs(lines: Sequence[LabelledMessage]) -> list[tuple[str, str]]:
     ]
 
 
-def _targets(
-    lines: Sequence[LabelledMessage], label_set: LabelSet, config: FineTuneConfig
-) -> Array:
-    """Gold outputs ``(n, n_outputs)``: labels, and violated clauses if they are learnt."""
-    names = finetuning.outputs(config, label_set)
-    table = np.zeros((len(lines), len(names)))
-    for row, line in zip(table, lines, strict=True):
-        violated = [c for c in line.clauses if label_set.clauses[c].label in line.labels]
-        row[:] = [name in line.labels or name in violated for name in names]
-    return table
+def _gold(lines: Sequence[LabelledMessage], label_set: LabelSet) -> Array:
+    """Gold labels ``(n, n_labels)``."""
+    return np.array([label_set.row(line.labels) for line in lines], dtype=np.float64)
+
+
+def _name_clauses(
+    tuned: finetuning.FineTuned,
+    lines: Sequence[LabelledMessage],
+    label_set: LabelSet,
+    config: TrainConfig,
+) -> tuple[str, ...]:
+    """Give the model outputs that name clauses; returns them in order."""
+    violating = [line for line in lines if line.labels and line.clauses]
+    if not violating:
+        return ()
+    pairs, gold = _pairs(violating), _gold(violating, label_set)
+    data = finetuning.encode(tuned.tokenizer, pairs, gold, max_tokens=config.model.max_tokens)
+    return clause_head.append(tuned.model, data, [line.clauses for line in violating], label_set)
 
 
 def _variants(
@@ -273,7 +282,11 @@ def _details(folder: Path) -> dict[str, Any]:
 
 
 def _manifest(
-    config: TrainConfig, label_set: LabelSet, tuned: finetuning.FineTuned, difference: float
+    config: TrainConfig,
+    label_set: LabelSet,
+    tuned: finetuning.FineTuned,
+    difference: float,
+    clauses: tuple[str, ...],
 ) -> Manifest:
     today = dt.date.today()
     paths = [*config.data.train, *config.data.calibration, *config.data.test]
@@ -282,7 +295,7 @@ def _manifest(
         id=f"{config.name}-{today:%Y%m%d}-{_revision()[:7]}",
         created=today.isoformat(),
         labels=label_set.ids,
-        clauses=finetuning.outputs(config.train, label_set)[len(label_set) :],
+        clauses=clauses,
         base=config.model.base,
         max_tokens=config.model.max_tokens,
         pad_id=tuned.model.config.pad_token_id or 0,

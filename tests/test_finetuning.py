@@ -77,7 +77,7 @@ def test_early_stopping(tiny_base: Path, tmp_path: Path) -> None:
 
 def test_the_pooling_layer_starts_as_the_mean(tiny_base: Path) -> None:
     model, tokenizer = finetuning.load_base(
-        ModelConfig(base=str(tiny_base), pooling_layer=True), LABELS.ids, dropout=0.0
+        ModelConfig(base=str(tiny_base), pooling_layer=True), LABELS, dropout=0.0
     )
     model.eval()
     ids = torch.tensor([tokenizer.backend_tokenizer.encode("能开票吗", "没有票的").ids])
