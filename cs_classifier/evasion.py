@@ -186,7 +186,11 @@ class Evader:
     def _emoji(self, word: str, rng: np.random.Generator) -> str:
         if word in self._tables.emoji:
             return self._pick(word, self._tables.emoji[word], rng)
-        return self._some(word, lambda char: self._tables.emoji.get(char, ()), rng)
+        after = self._some(word, lambda char: self._tables.emoji.get(char, ()), rng)
+        if after != word or len(word) == 1:
+            return after
+        every = sorted({mark for marks in self._tables.emoji.values() for mark in marks})
+        return word[0] + self._pick("", every, rng) + word[1:]
 
     def _lookalike(self, word: str, rng: np.random.Generator) -> str:
         return self._some(word, lambda char: self._tables.lookalike.get(char.lower(), ()), rng)
