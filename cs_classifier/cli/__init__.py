@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.logging import RichHandler
 
 from cs_classifier import __version__
-from cs_classifier.cli import data, models, rules, scoring
+from cs_classifier.cli import data, models, review, rules, scoring
 from cs_classifier.errors import CsClassifierError
 
 app = typer.Typer(
@@ -26,6 +26,8 @@ app.command("explain")(scoring.explain)
 app.command("train")(models.train)
 app.command("evaluate")(models.evaluate)
 app.command("calibrate")(models.calibrate)
+app.command("sample")(review.sample)
+app.command("estimate")(review.estimate)
 app.add_typer(data.app, name="data")
 app.add_typer(rules.app, name="rules")
 

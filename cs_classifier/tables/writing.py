@@ -27,7 +27,7 @@ XLSX_CELL = 32_767  # UTF-16 units that a cell may hold
 XLSX_ROWS = 1_048_576  # with the header
 
 _ILLEGAL_XML = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]")
-_FORMULA = re.compile(r"'*\s*[=+\-@＝＋－＠]")
+FORMULA = re.compile(r"'*\s*[=+\-@＝＋－＠]")
 _PLAIN_NUMBER = re.compile(r"[+-]?\d+(\.\d+)?([eE][+-]?\d+)?%?", re.ASCII)
 
 
@@ -207,7 +207,7 @@ class _XlsxSink:
         self.book = Workbook(write_only=True)
         self.sheet = self.book.create_sheet("结果")
         self.sheet.freeze_panes = "A2"
-        header = [self._text(_sheet_text(name), styled=True) for name in columns]
+        header = [self._text(sheet_text(name), styled=True) for name in columns]
         for cell in header:
             cell.font = Font(bold=True)
         self.sheet.append(header)
@@ -232,7 +232,7 @@ class _XlsxSink:
 
     def _value(self, value: Any) -> Any:  # noqa: ANN401
         if isinstance(value, str):
-            return self._text(_sheet_text(value))
+            return self._text(sheet_text(value))
         # Excel keeps 15 digits: a longer number is an order or courier number.
         exact = not isinstance(value, int) or abs(value) < 10**15
         return value if exact else str(value)
@@ -241,7 +241,7 @@ class _XlsxSink:
         """A cell of the type "string"; built only where it matters, since that is slow."""
         from openpyxl.cell import WriteOnlyCell
 
-        risky = bool(_FORMULA.match(text))
+        risky = bool(FORMULA.match(text))
         if not (styled or risky or text.startswith("#")):
             return text
         cell = WriteOnlyCell(self.sheet, text)
@@ -318,12 +318,12 @@ def _harmless(value: Any) -> Any:  # noqa: ANN401
     """
     if not isinstance(value, str):
         return value
-    if _FORMULA.match(value) and not _PLAIN_NUMBER.fullmatch(value):
+    if FORMULA.match(value) and not _PLAIN_NUMBER.fullmatch(value):
         value = "'" + value
     return value.replace("\0", "\ufffd")
 
 
-def _sheet_text(text: str) -> str:
+def sheet_text(text: str) -> str:
     """The text without what xlsx cannot hold, cut to what a cell can hold."""
     text = _ILLEGAL_XML.sub("", text)
     units = text.encode("utf-16-le")  # Excel counts these

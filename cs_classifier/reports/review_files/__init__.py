@@ -1,0 +1,1 @@
+"""The files that reviewers get and return: workbook, JSONL, Label Studio tasks."""
