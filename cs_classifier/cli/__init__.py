@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.logging import RichHandler
 
 from cs_classifier import __version__
-from cs_classifier.cli import data, models, review, rules, scoring
+from cs_classifier.cli import data, models, nightly, review, rules, scoring
 from cs_classifier.errors import CsClassifierError
 
 app = typer.Typer(
@@ -28,6 +28,7 @@ app.command("evaluate")(models.evaluate)
 app.command("calibrate")(models.calibrate)
 app.command("sample")(review.sample)
 app.command("estimate")(review.estimate)
+app.command("report")(nightly.report)
 app.add_typer(data.app, name="data")
 app.add_typer(rules.app, name="rules")
 

@@ -12,6 +12,8 @@ import unicodedata
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from cs_classifier.normalize import normalize
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -263,3 +265,28 @@ def _fold(char: str) -> str:
         return char
     plain = unicodedata.normalize("NFKC", char)
     return plain if len(plain) == 1 and plain.isascii() else char
+
+
+# What an account name looks like where no word says so; model numbers are hidden with them.
+_NAME = re.compile(r"(?<![A-Za-z0-9<])(?=[\w-]{6})[A-Za-z][A-Za-z_-]*\d[\w-]*", re.ASCII)
+_TOKEN = re.compile(r"[A-Za-z0-9][\w-]{4,}", re.ASCII)
+
+
+def hide(text: str) -> str:
+    """The text without identifiers, also those that only show once spellings are undone.
+
+    >>> hide("加威❤ abc12345"), hide("好的 dl_laozao06")
+    ('加威❤ ab***(8)', '好的 dl***(11)')
+    """
+    shown = _NAME.sub(lambda found: _account(found.group()), mask(text))
+    plain = normalize(shown)
+    kept = mask(plain.text)
+    if kept == plain.text:
+        return shown
+    parts, at = [], 0
+    for match in _TOKEN.finditer(plain.text):
+        if match.group() not in kept:
+            start, end = plain.original_span(*match.span())
+            parts += [shown[at:start], _account(match.group())]
+            at = end
+    return mask("".join([*parts, shown[at:]]))
