@@ -247,11 +247,11 @@ class Conversations:
         """Say what of the next row is to be scored."""
         if row.error:
             return Turn(row, None, reason=row.error)
-        text, reason = self._text(row)
+        text, reason = self.text(row)
         if not (self._has(row, "role") or self._has(row, "speaker")):
             own = _string(self._value(row, "context"))
             return Turn(row, None if reason else Message(text, own), reason=reason)
-        role, problem = self._role(row)
+        role, problem = self.role(row)
         if problem or role == "system":
             return Turn(row, None, reason=problem)
         state = self._state(row)
@@ -268,7 +268,7 @@ class Conversations:
         joined = Message(" ".join([*before, text]), context) if before else None
         return Turn(row, Message(text, context), joined)
 
-    def _text(self, row: Row) -> tuple[str, str]:
+    def text(self, row: Row) -> tuple[str, str]:
         """The text, and why it cannot be scored."""
         if not self._has(row, "text"):
             return "", "text is missing"
@@ -286,7 +286,7 @@ class Conversations:
     def _is_system_text(self, text: str) -> bool:
         return bool(self._system_texts) and _folded(text) in self._system_texts
 
-    def _role(self, row: Row) -> tuple[str, str]:
+    def role(self, row: Row) -> tuple[str, str]:
         """The role, and what is wrong with it."""
         if not self._has(row, "role"):
             speaker = _string(self._value(row, "speaker")).strip()

@@ -48,7 +48,8 @@ def process(
 
 COMMANDS = [
     ["predict"], ["explain"], ["train"], ["evaluate"], ["calibrate"], ["rules", "test"],
-    ["rules", "coverage"],
+    ["rules", "coverage"], ["sample"], ["estimate"], ["report"], ["scorecard"], ["service"],
+    ["data", "check"], ["data", "describe"], ["data", "evade"],
 ]  # fmt: skip
 
 

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.logging import RichHandler
 
 from cs_classifier import __version__
-from cs_classifier.cli import data, models, nightly, review, rules, scoring
+from cs_classifier.cli import data, models, nightly, review, rules, scorecards, scoring
 from cs_classifier.errors import CsClassifierError
 
 app = typer.Typer(
@@ -29,6 +29,8 @@ app.command("calibrate")(models.calibrate)
 app.command("sample")(review.sample)
 app.command("estimate")(review.estimate)
 app.command("report")(nightly.report)
+app.command("scorecard")(scorecards.scorecard)
+app.command("service")(scorecards.service)
 app.add_typer(data.app, name="data")
 app.add_typer(rules.app, name="rules")
 

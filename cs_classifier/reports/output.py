@@ -10,8 +10,7 @@ from difflib import SequenceMatcher
 from typing import TYPE_CHECKING, Any
 
 from cs_classifier.errors import DataError, MissingExtraError
-from cs_classifier.normalize import normalize
-from cs_classifier.reports.masking import mask
+from cs_classifier.reports.masking import hide
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -20,36 +19,9 @@ if TYPE_CHECKING:
 Piece = tuple[str, bool]  # text, and whether it is marked
 Sheet = tuple[str, Sequence[str], Iterable[Sequence[object]]]  # title, header, rows
 
-_TOKEN = re.compile(r"[A-Za-z0-9][\w-]{4,}", re.ASCII)
-# What an account name looks like where no word says so; model numbers are hidden with them.
-_ACCOUNT = re.compile(r"(?<![A-Za-z0-9<])(?=[\w-]{6})[A-Za-z][A-Za-z_-]*\d[\w-]*", re.ASCII)
 _HIDDEN = re.compile(r"[\w-]{2}\*\*\*\(\d{1,3}\)|<[^<>]{1,20}>")
 _CELL = 32_767  # characters that a cell of a workbook may hold
 _FORMULA_STARTS = ("=", "+", "-", "@", "＝", "＋", "－", "＠")
-
-
-def hide(text: str) -> str:
-    """The text without identifiers, also those that only show once spellings are undone.
-
-    >>> hide("加威❤ abc12345"), hide("好的 dl_laozao06")
-    ('加威❤ ab***(8)', '好的 dl***(11)')
-    """
-    shown = _ACCOUNT.sub(lambda found: _account(found.group()), mask(text))
-    plain = normalize(shown)
-    kept = mask(plain.text)
-    if kept == plain.text:
-        return shown
-    parts, at = [], 0
-    for match in _TOKEN.finditer(plain.text):
-        if match.group() not in kept:
-            start, end = plain.original_span(*match.span())
-            parts += [shown[at:start], _account(match.group())]
-            at = end
-    return mask("".join([*parts, shown[at:]]))
-
-
-def _account(name: str) -> str:
-    return f"{name[:2]}***({len(name)})"
 
 
 def pieces(text: str, spans: Iterable[tuple[int, int]], *, masked: bool) -> list[Piece]:
