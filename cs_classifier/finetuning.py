@@ -66,7 +66,10 @@ class FineTuned:
 def load_base(
     config: ModelConfig, label_set: LabelSet, *, dropout: float
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerFast]:
-    """Load any BERT-like checkpoint with a fresh multi-label head.
+    """Load any BERT-like checkpoint with a fresh multi-label head, or a model folder with its own.
+
+    A model folder keeps its layers, so ``layers`` and ``pooling_layer`` say nothing about it; the
+    outputs of labels that it knows are kept, too, and those of other labels start afresh.
 
     Raises:
         MissingExtraError: torch or transformers is not installed.
@@ -81,17 +84,22 @@ def load_base(
         msg = "train"
         raise MissingExtraError(msg, "transformers") from error
     folder = base_encoder.resolve(config.base)
-    layers = config.layers or AutoConfig.from_pretrained(folder).num_hidden_layers
+    own = AutoConfig.from_pretrained(folder)
+    warm = (Path(folder) / "manifest.json").exists()
+    layers = own.num_hidden_layers
     model = AutoModelForSequenceClassification.from_pretrained(
         folder,
-        num_hidden_layers=layers + config.pooling_layer,
+        num_hidden_layers=layers if warm else (config.layers or layers) + config.pooling_layer,
         num_labels=len(label_set),
         id2label=dict(enumerate(label_set.ids)),
         label2id={label: i for i, label in enumerate(label_set.ids)},
         problem_type="multi_label_classification",
         hidden_dropout_prob=dropout,
+        ignore_mismatched_sizes=warm,
     )
-    if config.pooling_layer:
+    if warm:
+        _keep_outputs(model, Path(folder), [own.id2label[i] for i in range(own.num_labels)])
+    elif config.pooling_layer:
         _start_as_mean(model)
     tokenizer_file = Path(folder) / "tokenizer.json"
     if tokenizer_file.exists():
@@ -101,6 +109,20 @@ def load_base(
 
         tokenizer = AutoTokenizer.from_pretrained(folder, use_fast=True)
     return model, tokenizer
+
+
+def _keep_outputs(model: PreTrainedModel, folder: Path, former: Sequence[str]) -> None:
+    """Copy the classification rows of the labels that the model in ``folder`` knew, by name."""
+    import torch
+    from safetensors.torch import load_file
+
+    head, stored = model.classifier, load_file(folder / "model.safetensors")
+    with torch.no_grad():
+        for row, label in model.config.id2label.items():
+            if label in former:
+                at = former.index(label)
+                head.weight[row] = stored["classifier.weight"][at].float()
+                head.bias[row] = stored["classifier.bias"][at].float()
 
 
 MEAN_WEIGHT = 4.0  # of the mean over tokens against the first token's own state

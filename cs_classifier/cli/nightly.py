@@ -77,6 +77,7 @@ def report(
     from cs_classifier.labels import load_labels
     from cs_classifier.reports import nightly as page
     from cs_classifier.reports import nightly_sections
+    from cs_classifier.reports.masking import hide
     from cs_classifier.reports.output import write_text
     from cs_classifier.transcripts import ColumnMap
 
@@ -88,7 +89,7 @@ def report(
     day = date.date().isoformat() if date else usual_date
     if day != usual_date and usual_date:
         console.print(f"Note: most lines are of {usual_date}, not {day}", highlight=False)
-    night = nightly.build(file, date=day, mask=page.hide)
+    night = nightly.build(file, date=day, mask=hide)
     repeated = ""
     changes: tuple[trends.Change, ...] = ()
     compared = 0
