@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from cs_classifier import base_encoder
-from cs_classifier.errors import MissingExtraError
+from cs_classifier.errors import ConfigError, MissingExtraError
 from cs_classifier.metrics import mean_average_precision
 
 if TYPE_CHECKING:
@@ -73,6 +73,7 @@ def load_base(
 
     Raises:
         MissingExtraError: torch or transformers is not installed.
+        ConfigError: the model folder has other labels and a head that cannot take them over.
     """
     try:
         from transformers import (
@@ -112,11 +113,19 @@ def load_base(
 
 
 def _keep_outputs(model: PreTrainedModel, folder: Path, former: Sequence[str]) -> None:
-    """Copy the classification rows of the labels that the model in ``folder`` knew, by name."""
+    """Give each label the output row that it had in ``folder``, by name; others start afresh."""
     import torch
     from safetensors.torch import load_file
 
-    head, stored = model.classifier, load_file(folder / "model.safetensors")
+    if list(model.config.id2label.values()) == list(former):
+        return
+    head = model.classifier
+    if not isinstance(head, torch.nn.Linear):
+        msg = f"{folder}: only BERT's own head can change its labels; train from the base instead"
+        raise ConfigError(msg)
+    stored = load_file(folder / "model.safetensors")
+    torch.nn.init.normal_(head.weight, std=model.config.initializer_range)
+    torch.nn.init.zeros_(head.bias)
     with torch.no_grad():
         for row, label in model.config.id2label.items():
             if label in former:

@@ -17,7 +17,7 @@ from cs_classifier import artifact, clause_head, datasets, finetuning, splits
 from cs_classifier.artifact import Manifest
 from cs_classifier.calibration import Calibrator
 from cs_classifier.decision import Decision, LabelThresholds, choose
-from cs_classifier.errors import DataError
+from cs_classifier.errors import ConfigError, DataError
 from cs_classifier.evaluation import EvaluationReport, evaluate
 from cs_classifier.evasion import ATTACKS, Evader
 from cs_classifier.export import save_encoder
@@ -26,6 +26,7 @@ from cs_classifier.normalize import default_normalizer
 from cs_classifier.pipeline import MAX_CONTEXT
 from cs_classifier.reports import card
 from cs_classifier.reports.evaluation import to_json
+from cs_classifier.resources import CONFIGS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -122,8 +123,14 @@ def recalibrate(  # noqa: PLR0913
 
     Raises:
         DataError: ``data`` holds no gold line, or shares a group with ``test`` or ``train``.
+        ConfigError: the model was trained for another label set than the one in use.
     """
     label_set = load_labels()
+    old = artifact.read_manifest(model)
+    artifact.verify(model, old)
+    if old.labels != label_set.ids:
+        msg = f"{model} has the labels {', '.join(old.labels)}; set {CONFIGS} to their folder"
+        raise ConfigError(msg)
     lines = datasets.gold(datasets.load(data, label_set))
     if not lines:
         msg = "no gold lines to calibrate on"
@@ -131,8 +138,6 @@ def recalibrate(  # noqa: PLR0913
     test_lines = datasets.load(test, label_set) if test else []
     train_lines = datasets.load(train, label_set) if train else []
     check_apart(lines, test_lines, train_lines)
-    old = artifact.read_manifest(model)
-    artifact.verify(model, old)
     settings = config or artifact.load(model).decision.config
     reports: list[EvaluationReport] = []
 

@@ -12,6 +12,7 @@ import unicodedata
 from collections import OrderedDict
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
@@ -149,9 +150,7 @@ class ColumnMap(Config):
 
     def names(self, field_name: str) -> tuple[str, ...]:
         """Columns that may hold a field, best first, as written and as table headers spell them."""
-        given = getattr(self, field_name)
-        written = (given,) if isinstance(given, str) else given
-        return tuple(dict.fromkeys(form for name in written for form in (name, _header_form(name))))
+        return _forms(getattr(self, field_name))
 
     def value(self, values: Mapping[str, Any], field_name: str) -> Any:  # noqa: ANN401
         """What a row holds for a field; ``None`` if its column is missing."""
@@ -407,6 +406,12 @@ def _string(value: object) -> str:
     if isinstance(value, str):
         return value
     return str(value) if isinstance(value, int | float) and not isinstance(value, bool) else ""
+
+
+@cache
+def _forms(given: str | tuple[str, ...]) -> tuple[str, ...]:
+    written = (given,) if isinstance(given, str) else given
+    return tuple(dict.fromkeys(form for name in written for form in (name, _header_form(name))))
 
 
 def _header_form(name: str) -> str:

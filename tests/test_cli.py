@@ -50,6 +50,7 @@ COMMANDS = [
     ["predict"], ["explain"], ["train"], ["evaluate"], ["calibrate"], ["rules", "test"],
     ["rules", "coverage"], ["sample"], ["estimate"], ["report"], ["scorecard"], ["service"],
     ["data", "check"], ["data", "describe"], ["data", "evade"],
+    ["gate"], ["promote"], ["rollback"], ["label-errors"], ["rules", "ledger"], ["label", "import"],
 ]  # fmt: skip
 
 

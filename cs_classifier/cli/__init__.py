@@ -11,7 +11,17 @@ from rich.console import Console
 from rich.logging import RichHandler
 
 from cs_classifier import __version__
-from cs_classifier.cli import data, models, nightly, review, rules, scorecards, scoring
+from cs_classifier.cli import (
+    data,
+    labeling,
+    models,
+    nightly,
+    review,
+    rules,
+    scorecards,
+    scoring,
+    upkeep,
+)
 from cs_classifier.errors import CsClassifierError
 
 app = typer.Typer(
@@ -28,10 +38,16 @@ app.command("evaluate")(models.evaluate)
 app.command("calibrate")(models.calibrate)
 app.command("sample")(review.sample)
 app.command("estimate")(review.estimate)
+app.command("gate")(upkeep.gate)
+app.command("promote")(upkeep.promote)
+app.command("rollback")(upkeep.rollback)
+app.command("label-errors")(upkeep.label_errors)
 app.command("report")(nightly.report)
 app.command("scorecard")(scorecards.scorecard)
 app.command("service")(scorecards.service)
 app.add_typer(data.app, name="data")
+app.add_typer(labeling.app, name="label")
+rules.app.command("ledger")(upkeep.ledger)
 app.add_typer(rules.app, name="rules")
 
 

@@ -63,6 +63,9 @@ def estimate(
         MissingExtraError: scipy is not installed.
     """
     rows, disputed = merged(reviews)
+    if any(row.sampled.stratum.startswith("queue:") for row in rows):
+        msg = "these lines come from 'label queue', which is no sample; use 'label import' for them"
+        raise DataError(msg)
     answered = [row for row in rows if row.truth is not None]
     if not answered:
         msg = "no row has an answer; fill in the result column of the workbook first"

@@ -99,16 +99,20 @@ def check_unique(names: Sequence[str], where: str) -> None:
 def plain(value: Any) -> Any:  # noqa: ANN401
     """The value as JSON knows it: no NaN, no tuples, times as ISO strings, valid Unicode."""
     if isinstance(value, dict):
-        return {SURROGATE.sub("\ufffd", str(key)): plain(item) for key, item in value.items()}
+        return {_valid(str(key)): plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [plain(item) for item in value]
     return scalar(value)
 
 
+def _valid(text: str) -> str:
+    return text if text.isascii() else SURROGATE.sub("\ufffd", text)
+
+
 def scalar(value: Any) -> Any:  # noqa: ANN401
     """:func:`plain` for what is neither a dict nor a list."""
     if isinstance(value, str):
-        return SURROGATE.sub("\ufffd", value)
+        return _valid(value)
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, date | time):

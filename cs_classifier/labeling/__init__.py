@@ -1,0 +1,1 @@
+"""The labelling loop: what to label next, answers in, the store of labels, agreement."""
