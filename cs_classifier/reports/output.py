@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from difflib import SequenceMatcher
 from typing import TYPE_CHECKING, Any
 
@@ -74,7 +74,8 @@ def whole(path: Path) -> Iterator[Path]:
         msg = f"cannot write {path}: {error.strerror or error}"
         raise DataError(msg) from error
     finally:
-        part.unlink(missing_ok=True)
+        with suppress(OSError):
+            part.unlink(missing_ok=True)
 
 
 def write_text(path: Path, text: str) -> None:

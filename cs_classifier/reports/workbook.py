@@ -8,13 +8,12 @@ the wording itself; the workbook says who may see it.
 from __future__ import annotations
 
 import json
-import os
-from contextlib import contextmanager, suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from cs_classifier import tables
 from cs_classifier.errors import DataError
+from cs_classifier.reports.output import whole
 from cs_classifier.reports.review_files import label_studio, returned, sheet
 from cs_classifier.reports.review_files.answers import (
     SEPARATOR,
@@ -28,7 +27,7 @@ from cs_classifier.reports.review_files.codec import pack, unpack
 from cs_classifier.reports.review_files.lines import Display, in_reading_order, view
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from cs_classifier.labels import LabelSet
@@ -77,16 +76,16 @@ def write_sample(  # noqa: PLR0913
     lines = in_reading_order(sampled)
     display = Display(label_set, language, transcripts or {})
     if suffix == ".xlsx":
-        with _whole(path) as part:
+        with whole(path) as part:
             sheet.write(lines, part, display=display, info=info)
     elif suffix == ".jsonl":
         rows = [_json_row(item, display) for item in lines]
         with tables.Writer(path, columns=list(rows[0]) if rows else ["data"]) as writer:
             writer.write(rows)
     else:
-        with _whole(path.with_suffix(".xml")) as part:
+        with whole(path.with_suffix(".xml")) as part:
             part.write_text(label_studio.label_config(label_set, language), encoding="utf-8")
-        with _whole(path) as part:
+        with whole(path) as part:
             tasks = label_studio.tasks(lines, display)
             part.write_text(json.dumps(tasks, ensure_ascii=False, indent=1), encoding="utf-8")
 
@@ -167,19 +166,3 @@ def _json(path: Path) -> object:
     except ValueError as error:
         msg = f"{path} is not valid JSON; export it again"
         raise DataError(msg) from error
-
-
-@contextmanager
-def _whole(path: Path) -> Iterator[Path]:
-    """A temporary file beside ``path`` that takes its place at the end of the block."""
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        yield part
-        part.replace(path)
-    except OSError as error:
-        msg = f"cannot write {path}: {error.strerror or error}"
-        raise DataError(msg) from error
-    finally:
-        with suppress(OSError):
-            part.unlink(missing_ok=True)
