@@ -89,11 +89,12 @@ def fit(counts: npt.ArrayLike, turns: npt.ArrayLike, *, margin: float = 1.0) -> 
     average = weights @ first
     spread = weights @ second - average**2
     low, high = _matched(average, spread)
+    below = special.betainc(alpha, beta, np.minimum(margin * mean, 1)[:, None])
     return Posterior(
         mean=average,
         low=low,
         high=high,
-        not_worse=weights @ special.betainc(alpha, beta, np.minimum(margin * mean, 1)[:, None]),
+        not_worse=np.minimum(1.0, weights @ below),  # rounding may carry a sum of weights past 1
         team=_quantiles(mean, weights),
         weights=weights,
         alpha=alpha,

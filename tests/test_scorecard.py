@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
@@ -66,6 +66,7 @@ volumes = st.lists(st.tuples(st.integers(0, 30), st.integers(0, 3000)), min_size
 
 
 @given(volumes)
+@example([(0, 0), (0, 0), (0, 0), (0, 2356), (10, 0)])  # the weights add up to a little over 1
 @settings(max_examples=40, deadline=None)
 def test_a_posterior_is_ordered_and_does_not_depend_on_the_order_of_members(members):
     k = np.array([hits for hits, _ in members])
