@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from cs_classifier.errors import DataError, MissingExtraError
 from cs_classifier.reports.masking import hide
+from cs_classifier.tables.writing import FORMULA
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -21,7 +22,6 @@ Sheet = tuple[str, Sequence[str], Iterable[Sequence[object]]]  # title, header, 
 
 _HIDDEN = re.compile(r"[\w-]{2}\*\*\*\(\d{1,3}\)|<[^<>]{1,20}>")
 _CELL = 32_767  # characters that a cell of a workbook may hold
-_FORMULA_STARTS = ("=", "+", "-", "@", "＝", "＋", "－", "＠")
 
 
 def pieces(text: str, spans: Iterable[tuple[int, int]], *, masked: bool) -> list[Piece]:
@@ -125,7 +125,7 @@ def _cell(sheet: Any, value: object) -> Any:  # noqa: ANN401
     text = ILLEGAL_CHARACTERS_RE.sub("", str(value))[: _CELL // 2]
     cell = WriteOnlyCell(sheet, text)
     cell.data_type = "s"
-    cell.quotePrefix = text.lstrip("' ").startswith(_FORMULA_STARTS)
+    cell.quotePrefix = bool(FORMULA.match(text))
     return cell
 
 
