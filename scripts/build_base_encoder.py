@@ -9,7 +9,7 @@ elsewhere. Without FOLDER the cache is filled and its path printed.
 import sys
 from pathlib import Path
 
-from cs_classifier import base_encoder
+from cs_classifier.training import base_encoder
 
 if __name__ == "__main__":
     target = Path(sys.argv[1]) if len(sys.argv) > 1 else None

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cs_classifier import shrinkage
 from cs_classifier.metrics import wilson
+from cs_classifier.performance import shrinkage
 
 LEVEL, MARGIN = 0.05, 1.2  # as in configs/scorecard.yaml
 

@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cs_classifier import base_encoder
 from cs_classifier.errors import ArtifactError
+from cs_classifier.training import base_encoder
 
 HIDDEN, LAYERS, HEADS, FFN, POSITIONS, TYPES = 32, 1, 2, 64, 16, 2
 PIECES = ["<s>", "<pad>", "</s>", "<unk>", "▁", "发票", "亲", "發票", "vx", "Gesellschaft", "😊"]

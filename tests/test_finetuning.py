@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from cs_classifier import finetuning
 from cs_classifier.config import FineTuneConfig, ModelConfig, TrainConfig
 from cs_classifier.labels import load_labels
+from cs_classifier.training import finetuning
 from tests.conftest import LINES
 
 LABELS = load_labels()

@@ -13,13 +13,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cs_classifier import artifact, datasets, gate, metrics, promotion
+from cs_classifier import artifact, datasets, metrics
 from cs_classifier.config import DecisionConfig
 from cs_classifier.decision import Decision, LabelThresholds
 from cs_classifier.errors import ArtifactError, DataError
 from cs_classifier.labels import load_labels
 from cs_classifier.records import LabelledMessage, Message, Prediction
 from cs_classifier.reports.upkeep import gate_text
+from cs_classifier.upkeep import gate, promotion
 
 LABELS = load_labels()
 NOW = datetime(2026, 11, 22, 8, 0, tzinfo=UTC)

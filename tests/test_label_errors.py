@@ -4,13 +4,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cs_classifier import datasets, label_errors, splits, tables
+from cs_classifier import datasets, splits, tables
 from cs_classifier.cli import upkeep
 from cs_classifier.errors import DataError
 from cs_classifier.labels import load_labels
 from cs_classifier.records import LabelledMessage, Message
 from cs_classifier.reports import upkeep as reports
 from cs_classifier.rules import load_rules
+from cs_classifier.upkeep import label_errors
 
 LABELS = load_labels()
 RULES = load_rules()

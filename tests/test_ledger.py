@@ -6,15 +6,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cs_classifier import datasets, ledger, tables
+from cs_classifier import datasets, tables
 from cs_classifier.cli import upkeep
 from cs_classifier.errors import ConfigError
 from cs_classifier.labels import load_labels
-from cs_classifier.ledger import LedgerConfig, RuleStatistics
 from cs_classifier.metrics import wilson
 from cs_classifier.normalize import normalize
 from cs_classifier.records import LabelledMessage, Message
 from cs_classifier.rules import load_rules, statistics
+from cs_classifier.upkeep import ledger
+from cs_classifier.upkeep.ledger import LedgerConfig, RuleStatistics
 
 LABELS = load_labels()
 RULES = load_rules()

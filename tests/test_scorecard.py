@@ -11,11 +11,11 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from cs_classifier import scorecard, shrinkage
 from cs_classifier.config import load_config
 from cs_classifier.errors import ConfigError, DataError
 from cs_classifier.labels import load_labels
-from cs_classifier.penalties import Offence, ScoreRules, deduct, score, verdict
+from cs_classifier.performance import scorecard, shrinkage
+from cs_classifier.performance.penalties import Offence, ScoreRules, deduct, score, verdict
 from cs_classifier.records import Evidence
 from cs_classifier.reviews import Review, Sampled
 from cs_classifier.scored import ScoredFile, ScoredLine

@@ -9,12 +9,13 @@ import typer
 from openpyxl import load_workbook
 from typer.testing import CliRunner
 
-from cs_classifier import scorecard, scored, tables
+from cs_classifier import scored, tables
 from cs_classifier.cli import scorecards
 from cs_classifier.config import load_config
 from cs_classifier.errors import CsClassifierError, DataError
 from cs_classifier.labels import load_labels
-from cs_classifier.penalties import ScoreRules
+from cs_classifier.performance import scorecard
+from cs_classifier.performance.penalties import ScoreRules
 from cs_classifier.prediction import Output
 from cs_classifier.reports import dispute
 from cs_classifier.reports.output import pieces, write_book

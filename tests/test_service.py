@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cs_classifier import dialogues, service
-from cs_classifier.clock import local_seconds, spelled, within
 from cs_classifier.config import build_config, load_config
 from cs_classifier.errors import ConfigError
+from cs_classifier.performance import dialogues, service
+from cs_classifier.performance.clock import local_seconds, spelled, within
 from cs_classifier.tables import Row
 from cs_classifier.transcripts import ColumnMap
 

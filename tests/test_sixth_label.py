@@ -12,12 +12,13 @@ import typer
 import yaml
 from safetensors.torch import load_file
 
-from cs_classifier import artifact, datasets, finetuning, metrics, resources, tables, training
+from cs_classifier import artifact, datasets, metrics, resources, tables, training
 from cs_classifier.cli import models, scoring, upkeep
 from cs_classifier.config import ModelConfig
 from cs_classifier.errors import ConfigError
 from cs_classifier.labels import LabelSet, load_labels
 from cs_classifier.records import LabelledMessage, Message
+from cs_classifier.training import finetuning
 from tests.conftest import LINES
 
 LEAK = "leak_personal_info"

@@ -17,7 +17,7 @@ from cs_classifier.errors import DataError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from cs_classifier.penalties import ScoreRules
+    from cs_classifier.performance.penalties import ScoreRules
     from cs_classifier.reports.scorecard import Report
     from cs_classifier.scored import ScoredFile
     from cs_classifier.transcripts import ColumnMap
@@ -77,11 +77,11 @@ def scorecard(
 
     Nothing is confirmed without review files. Counts that are too small get no rank.
     """
-    from cs_classifier import scorecard as scorecards
     from cs_classifier import scored
     from cs_classifier.config import load_config
     from cs_classifier.labels import load_labels
-    from cs_classifier.penalties import ScoreRules
+    from cs_classifier.performance import scorecard as scorecards
+    from cs_classifier.performance.penalties import ScoreRules
     from cs_classifier.reports.scorecard import Report
     from cs_classifier.resources import find
     from cs_classifier.transcripts import ColumnMap
@@ -141,9 +141,10 @@ def service(
 
     These come from times and roles alone; the model has no part in them.
     """
-    from cs_classifier import dialogues, tables
-    from cs_classifier import service as checks
+    from cs_classifier import tables
     from cs_classifier.config import load_config
+    from cs_classifier.performance import dialogues
+    from cs_classifier.performance import service as checks
     from cs_classifier.reports import service as reports
     from cs_classifier.resources import find
     from cs_classifier.transcripts import ColumnMap
@@ -219,7 +220,8 @@ def _write_bundle(
     mapping: ColumnMap,
     model: Path | None,
 ) -> None:
-    from cs_classifier import dialogues, tables
+    from cs_classifier import tables
+    from cs_classifier.performance import dialogues
     from cs_classifier.reports import dispute
     from cs_classifier.reports.output import write_text
     from cs_classifier.rules import load_rules

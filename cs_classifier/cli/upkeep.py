@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.markup import escape
 
 if TYPE_CHECKING:
-    from cs_classifier.gate import GateReport
+    from cs_classifier.upkeep.gate import GateReport
 
 NOT_PASSED = 3  # exit code of a gate that stays shut
 Data = Annotated[
@@ -79,7 +79,7 @@ def promote(
 
     What was done and why is added to promotions.jsonl beside TARGET.
     """
-    from cs_classifier import promotion
+    from cs_classifier.upkeep import promotion
 
     report = _judge(new, target, data, seen or [], floor=floor, alpha=alpha, seed=seed)
     _show(report, new, output, language)
@@ -93,7 +93,7 @@ def rollback(
     target: Annotated[Path, typer.Argument(help="Model folder in use.")],
 ) -> None:
     """Bring the former model back; called again, it swaps the two once more."""
-    from cs_classifier import promotion
+    from cs_classifier.upkeep import promotion
 
     model = promotion.rollback(target, when=datetime.now(UTC))
     _say(f"{model} → {target}")
@@ -114,10 +114,11 @@ def label_errors(
     """Rank labelled lines by how doubtful their labels are, with the reason and similar lines."""
     import numpy as np
 
-    from cs_classifier import artifact, datasets, label_errors, promotion
+    from cs_classifier import artifact, datasets
     from cs_classifier.labels import load_labels
     from cs_classifier.reports import upkeep
     from cs_classifier.rules import load_rules
+    from cs_classifier.upkeep import label_errors, promotion
 
     label_set = load_labels()
     lines = datasets.gold(datasets.load(data, label_set))
@@ -152,11 +153,11 @@ def ledger(
 ) -> None:
     """Keep, tighten or retire: what each rule is worth on reviewed lines; new patterns."""
     from cs_classifier import datasets
-    from cs_classifier import ledger as ledgers
     from cs_classifier.config import build_config
     from cs_classifier.labels import load_labels
     from cs_classifier.reports import upkeep
     from cs_classifier.rules import load_rules
+    from cs_classifier.upkeep import ledger as ledgers
 
     label_set = load_labels()
     config = build_config(ledgers.LedgerConfig, {}, overrides or [], where="--set")
@@ -179,7 +180,8 @@ def _judge(
 ) -> GateReport:
     import numpy as np
 
-    from cs_classifier import artifact, datasets, gate, promotion
+    from cs_classifier import artifact, datasets
+    from cs_classifier.upkeep import gate, promotion
 
     pipelines = artifact.load(old), artifact.load(new)
     label_set = pipelines[1].label_set

@@ -12,7 +12,7 @@ from cs_classifier.reviews import NONE, VERDICTS
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from cs_classifier.hits import Hit
+    from cs_classifier.performance.hits import Hit
     from cs_classifier.reports.scorecard import Report
     from cs_classifier.reviews import Review
     from cs_classifier.scored import ScoredLine

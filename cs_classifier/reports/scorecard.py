@@ -18,13 +18,13 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from cs_classifier.hits import Hit
     from cs_classifier.labels import LabelSet
-    from cs_classifier.penalties import ScoreRules
+    from cs_classifier.performance.hits import Hit
+    from cs_classifier.performance.penalties import ScoreRules
+    from cs_classifier.performance.scorecard import Appeals, Card, Scorecard
+    from cs_classifier.performance.shrinkage import Rate
     from cs_classifier.reports.output import Piece
     from cs_classifier.reports.wording import Language
-    from cs_classifier.scorecard import Appeals, Card, Scorecard
-    from cs_classifier.shrinkage import Rate
 
 SUFFIXES = (".html", ".xlsx", ".json")
 PER = 1000  # lines

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from cs_classifier.hits import Hit
+    from cs_classifier.performance.hits import Hit
+    from cs_classifier.performance.scorecard import Card
     from cs_classifier.reports.output import Sheet
     from cs_classifier.reports.scorecard import Report
-    from cs_classifier.scorecard import Card
 
 _RATES = ("raw_rate", "shrunken_rate", "corrected_rate", "observed_expected")
 _PER = (1000, 1000, 1000, 1)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from cs_classifier.clock import spelled
 from cs_classifier.errors import DataError
+from cs_classifier.performance.clock import spelled
 from cs_classifier.reports.markdown import MISSING, number
 from cs_classifier.reports.output import render, write_book, write_text
 from cs_classifier.reports.scorecard_words import WORDS
@@ -15,9 +15,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from cs_classifier.performance.service import Check, Result, ServiceReport
     from cs_classifier.reports.output import Sheet
     from cs_classifier.reports.wording import Language
-    from cs_classifier.service import Check, Result, ServiceReport
 
 SUFFIXES = (".json", ".xlsx", ".html")
 SHOWN = 5  # conversation ids on the page; the other formats hold all

@@ -7,23 +7,23 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from cs_classifier.errors import DataError
-from cs_classifier.gate import MEASURES
 from cs_classifier.metrics import wilson
 from cs_classifier.reports.markdown import MISSING, number, table
 from cs_classifier.reports.masking import hide
 from cs_classifier.reports.output import write_book, write_text
 from cs_classifier.reports.upkeep_words import WORDS
 from cs_classifier.reports.wording import label_name
+from cs_classifier.upkeep.gate import MEASURES
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from pathlib import Path
 
-    from cs_classifier.gate import Comparison, Finding, GateReport, LabelGate
-    from cs_classifier.label_errors import Doubt, Suspect
     from cs_classifier.labels import LabelSet
-    from cs_classifier.ledger import Ledger, RuleEntry
     from cs_classifier.reports.wording import Language
+    from cs_classifier.upkeep.gate import Comparison, Finding, GateReport, LabelGate
+    from cs_classifier.upkeep.label_errors import Doubt, Suspect
+    from cs_classifier.upkeep.ledger import Ledger, RuleEntry
 
 _NAMED = 3  # files that are named in the text; the JSON names all
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from cs_classifier.errors import MissingExtraError
-from cs_classifier.finetuning import Encoded, batches, padded
+from cs_classifier.training.finetuning import Encoded, batches, padded
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

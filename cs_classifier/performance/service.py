@@ -16,16 +16,16 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 import numpy as np
 from pydantic import Field
 
-from cs_classifier.clock import DAY, Window, day, within
 from cs_classifier.config import Config
-from cs_classifier.dialogues import Dialogue, Event, replies
 from cs_classifier.matching import compile_pattern
 from cs_classifier.metrics import wilson
+from cs_classifier.performance.clock import DAY, Window, day, within
+from cs_classifier.performance.dialogues import Dialogue, Event, replies
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from cs_classifier.dialogues import Transcript
+    from cs_classifier.performance.dialogues import Transcript
 
 Variant = Literal["all", "human"]  # human: as if bots had written nothing
 Scope = Literal["shop", "agent"]

@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from cs_classifier import shrinkage
-from cs_classifier.shrinkage import Posterior, Rate
+from cs_classifier.performance import shrinkage
+from cs_classifier.performance.shrinkage import Posterior, Rate
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     import numpy.typing as npt
 
-    from cs_classifier.penalties import ScoreRules
+    from cs_classifier.performance.penalties import ScoreRules
 
     Array = npt.NDArray[np.float64]
 

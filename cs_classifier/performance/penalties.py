@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field, field_validator
 
-from cs_classifier.clock import Window  # noqa: TC001 (pydantic reads it)
 from cs_classifier.config import Config
 from cs_classifier.errors import ConfigError
+from cs_classifier.performance.clock import Window  # noqa: TC001 (pydantic reads it)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence

@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from cs_classifier import hits as hit_finding
-from cs_classifier import peers, shrinkage
-from cs_classifier.clock import DAY, day, local_seconds, within
 from cs_classifier.errors import DataError
-from cs_classifier.peers import Cell, Figures, Measured, Member, Triple, Volume
-from cs_classifier.penalties import (
+from cs_classifier.performance import hits as hit_finding
+from cs_classifier.performance import peers, shrinkage
+from cs_classifier.performance.clock import DAY, day, local_seconds, within
+from cs_classifier.performance.peers import Cell, Figures, Measured, Member, Triple, Volume
+from cs_classifier.performance.penalties import (
     Deduction,
     Offence,
     ScoreRules,
@@ -32,11 +32,11 @@ from cs_classifier.penalties import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
-    from cs_classifier.hits import Hit
     from cs_classifier.labels import LabelSet
+    from cs_classifier.performance.hits import Hit
+    from cs_classifier.performance.shrinkage import Rate
     from cs_classifier.reviews import Review
     from cs_classifier.scored import ScoredFile, ScoredLine
-    from cs_classifier.shrinkage import Rate
 
 By = Literal["agent", "shop", "team", "shift"]
 BY: tuple[By, ...] = ("agent", "shop", "team", "shift")

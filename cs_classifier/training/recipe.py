@@ -13,20 +13,21 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cs_classifier import artifact, clause_head, datasets, finetuning, splits
+from cs_classifier import artifact, datasets, splits
 from cs_classifier.artifact import Manifest
 from cs_classifier.calibration import Calibrator
 from cs_classifier.decision import Decision, LabelThresholds, choose
 from cs_classifier.errors import ConfigError, DataError
 from cs_classifier.evaluation import EvaluationReport, evaluate
 from cs_classifier.evasion import ATTACKS, Evader
-from cs_classifier.export import save_encoder
 from cs_classifier.labels import LabelSet, load_labels
 from cs_classifier.normalize import default_normalizer
 from cs_classifier.pipeline import MAX_CONTEXT
 from cs_classifier.reports import card
 from cs_classifier.reports.evaluation import to_json
 from cs_classifier.resources import CONFIGS
+from cs_classifier.training import clause_head, finetuning
+from cs_classifier.training.export import save_encoder
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

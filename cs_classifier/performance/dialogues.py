@@ -6,8 +6,8 @@ from collections import defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
-from cs_classifier.clock import local_seconds
 from cs_classifier.matching import compile_pattern
+from cs_classifier.performance.clock import local_seconds
 from cs_classifier.transcripts import NEEDS_MEDIA_REVIEW, Conversations
 
 if TYPE_CHECKING:

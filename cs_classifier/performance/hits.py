@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from cs_classifier.labels import LabelSet
-    from cs_classifier.peers import Member
-    from cs_classifier.penalties import AppealState, ScoreRules
+    from cs_classifier.performance.peers import Member
+    from cs_classifier.performance.penalties import AppealState, ScoreRules
     from cs_classifier.reviews import Review
     from cs_classifier.scored import ScoredLine
 

@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from datetime import datetime
 
-    from cs_classifier.gate import GateReport
     from cs_classifier.labels import LabelSet
     from cs_classifier.records import LabelledMessage
+    from cs_classifier.upkeep.gate import GateReport
 
 HISTORY = "promotions.jsonl"
 

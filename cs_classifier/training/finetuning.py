@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cs_classifier import base_encoder
 from cs_classifier.errors import ConfigError, MissingExtraError
 from cs_classifier.metrics import mean_average_precision
+from cs_classifier.training import base_encoder
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
