@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from cs_classifier import resources
 from cs_classifier.calibration import Calibrator
-from cs_classifier.classifiers.onnx import OnnxEncoder
+from cs_classifier.classifiers import engines, ngrams
 from cs_classifier.datasets import checksum
 from cs_classifier.decision import Decision
 from cs_classifier.errors import ArtifactError, ConfigError
@@ -50,7 +50,7 @@ class Manifest(BaseModel):
     pad_id: int
     seed: int
     revision: str  # git revision of the code
-    data: dict[str, str]  # file name to SHA-256 of every data file used
+    data: dict[str, str]  # file to SHA-256, of what it was trained or calibrated on
     versions: dict[str, str]  # library to version
     onnx_difference: float  # largest logit difference between torch and ONNX Runtime
     files: dict[str, str] = {}  # every other file in the folder to its SHA-256
@@ -113,23 +113,44 @@ def verify(folder: Path, manifest: Manifest) -> None:
             raise ArtifactError(msg)
 
 
-def load(folder: Path | None = None, *, threads: int = 0) -> Pipeline:
+def load(
+    folder: Path | None = None,
+    *,
+    threads: int = 0,
+    engine: engines.Engine = "auto",
+    device: engines.Device = "cpu",
+) -> Pipeline:
     """Load a model folder, the shipped one by default.
+
+    Args:
+        folder: the artifact.
+        threads: of the encoder; 0 means all cores.
+        engine: what runs the encoder; ``auto`` chooses by the CPU.
+        device: where the encoder runs.
 
     Raises:
         ArtifactError: missing, damaged or of another format.
+        ConfigError: the engine cannot run on the device, or there is none.
+        MissingExtraError: the engine is not installed.
     """
     folder = folder or default_path()
     manifest = read_manifest(folder)
     verify(folder, manifest)
     label_set = load_labels(folder / "labels.yaml")
+    wide = folder / ngrams.FILE
     return Pipeline(
         label_set=label_set,
         rules=load_rules(folder / "rules.yaml", label_set),
         normalizer=Normalizer(folder / "lexicon.yaml"),
-        encoder=OnnxEncoder(
-            folder, max_tokens=manifest.max_tokens, pad_id=manifest.pad_id, threads=threads
+        encoder=engines.load(
+            folder,
+            max_tokens=manifest.max_tokens,
+            pad_id=manifest.pad_id,
+            engine=engine,
+            device=device,
+            threads=threads,
         ),
+        ngrams=ngrams.NgramModel.load(wide) if wide.exists() else None,
         calibrator=_read(Calibrator, folder / "calibration.json"),
         decision=_read(Decision, folder / "decision.json"),
         model_id=manifest.id,

@@ -28,5 +28,5 @@ class MissingExtraError(CsClassifierError):
         """Name the extra that brings ``package``."""
         super().__init__(
             f"this needs the package '{package}', which is not installed. "
-            f"Install it with: pip install 'cs-classifier[{extra}]'"
+            f"Install it, in the folder of this project, with: pip install '.[{extra}]'"
         )

@@ -6,15 +6,15 @@ the rules say, not what a person has confirmed.
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from cs_classifier.metrics import wilson
+from cs_classifier.moments import date_of, seconds
 from cs_classifier.normalize import NormalizedText, apply_steps, normalize
-from cs_classifier.transcripts import seconds
+from cs_classifier.scored import fingerprint
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -25,7 +25,6 @@ MIN_LINES = 30  # scored lines below which no rate is shown
 EXAMPLES = 3  # rows named per reason why lines were not scored
 HIDING = ("joined", "lexicon")  # the normaliser's steps that put a word for its spelling
 
-_DATE = re.compile(r"\s*(\d{4})[-/.年](\d{1,2})[-/.月](\d{1,2})", re.ASCII)
 _DIGITS = re.compile(r"\d")
 _VARIABLE = re.compile(r"[\w-]{2}\*{3}\(\d+\)|\d+")  # a masked account name, or a number
 _HAN = "\u3400-\u9fff"
@@ -154,12 +153,7 @@ class Night:
 
 def night_of(lines: Iterable[ScoredLine]) -> str:
     """The commonest date of the lines' times, ISO 8601; empty if none has a date."""
-    heads = Counter(line.timestamp[:11] for line in lines)
-    dates: Counter[str] = Counter()
-    for head, count in heads.items():
-        if match := _DATE.match(head):
-            year, month, day = match.groups()
-            dates[f"{year}-{int(month):02d}-{int(day):02d}"] += count
+    dates = Counter(date for line in lines if (date := date_of(line.timestamp)))
     return min(dates, key=lambda day: (-dates[day], day), default="")
 
 
@@ -177,7 +171,7 @@ def build(file: ScoredFile, *, date: str, mask: Callable[[str], str]) -> Night:
     hours = _grouped(scored, lambda line: hour_of(line.timestamp))
     return Night(
         date=date,
-        fingerprint=_fingerprint(file.lines),
+        fingerprint=fingerprint(file.lines),
         models=file.models,
         label_ids=file.label_ids,
         rows=len(file.lines),
@@ -216,15 +210,6 @@ def hour_of(timestamp: str) -> str:
 
 def _rank(line: ScoredLine, file: ScoredFile) -> tuple[bool, float, str]:
     return not line.labels, -top_probability(line, file.label_ids), line.key
-
-
-def _fingerprint(lines: Sequence[ScoredLine]) -> str:
-    """Hash of the lines as they came in, whatever the file format and whatever was found."""
-    digest = hashlib.sha256()
-    for line in lines:
-        parts = (line.key, line.timestamp, line.agent_id, line.text)
-        digest.update("\x1f".join(parts).encode("utf-8", "surrogatepass") + b"\x1e")
-    return digest.hexdigest()[:16]
 
 
 def _tally(name: str, lines: Sequence[ScoredLine]) -> Tally:

@@ -13,6 +13,7 @@ spelling counts.
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from dataclasses import dataclass
 from functools import cache
@@ -139,27 +140,24 @@ class Normalizer:
         except (OSError, yaml.YAMLError, ValidationError) as error:
             msg = f"{lexicon}: {error}"
             raise ConfigError(msg) from error
-        self._split = compile_pattern(_split_pattern(data), str(lexicon))
         self._separator = compile_pattern(f"[{data.separators}]", str(lexicon))
         self._lexemes = [
             (lexeme, pattern) for lexeme in data.lexemes for pattern in _patterns(lexeme)
         ]
-        self._set = PatternSet([pattern for _, pattern in self._lexemes], str(lexicon))
+        # The pattern of split words stands last: one pass tells whether any word step has work.
+        patterns = [*(pattern for _, pattern in self._lexemes), _split_pattern(data)]
+        self._set = PatternSet(patterns, str(lexicon))
 
     def __call__(self, text: str) -> NormalizedText:
         """Normalise one line."""
         steps: list[Step] = []
         current = text
-        character_steps: list[tuple[str, Callable[[str], list[Edit]]]] = [
-            ("invisible", _invisible),
-            ("enclosed", _enclosed),
-            ("nfkc", _nfkc),
-            ("traditional", _traditional),
-        ]
-        for name, find in character_steps:
+        for name, find in _LAST_STEPS if _ORDINARY.fullmatch(text) else _CHARACTER_STEPS:
             current = _record(steps, name, current, find(current))
         for _ in range(MAX_PASSES):
             before = current
+            if self._settled(current):
+                break
             current = _record(steps, "brackets", current, _brackets(current))
             current = _record(steps, "joined", current, self._joined(current))
             for lexeme, edits in self._respelt(current):
@@ -169,15 +167,21 @@ class Normalizer:
                 break
         return apply_steps(text, tuple(steps))
 
+    def _settled(self, text: str) -> bool:
+        """Whether no word step can find anything; most lines leave here."""
+        return not (_MARKS.search(text) or self._set.matching(text))
+
     def _joined(self, text: str) -> list[Edit]:
         return [
             Edit(match.start(), match.end(), self._separator.sub("", match.group()))
-            for match in self._split.finditer(text)
+            for match in self._set[len(self._lexemes)].finditer(text)
         ]
 
     def _respelt(self, text: str) -> Iterator[tuple[_Lexeme, list[Edit]]]:
         """Edits of each lexeme that occurs; positions hold for the text after the ones before."""
         for number in self._set.matching(text):
+            if number == len(self._lexemes):
+                return
             lexeme = self._lexemes[number][0]
             edits = [
                 Edit(*span, lexeme.to)
@@ -326,6 +330,16 @@ def _traditional(text: str) -> list[Edit]:
     ]
 
 
+_CHARACTER_STEPS: tuple[tuple[str, Callable[[str], list[Edit]]], ...] = (
+    ("invisible", _invisible),
+    ("enclosed", _enclosed),
+    ("nfkc", _nfkc),
+    ("traditional", _traditional),
+)
+# Nothing that the first two steps would look for: ASCII, punctuation, full-width forms, Han.
+_ORDINARY = re.compile("[\\t\\n\\r -~—‘’“”…、。《》【】！-～一-龥]*")
+_LAST_STEPS = _CHARACTER_STEPS[2:]
+
 _NUMERALS = dict(
     zip("零〇一二三四五六七八九幺壹贰叁肆伍陆柒捌玖", "001234567891123456789", strict=True)
 )
@@ -334,6 +348,8 @@ _SPELT = compile_pattern(
 )
 _PHONE = compile_pattern(r"\b1[3-9]\d[ \-.·_]{1,3}\d{4}[ \-.·_]{0,3}\d{4}\b", "digits")
 _COUNTING = "零一二三四五六七八九"
+# Where nothing of this occurs, neither brackets nor digits have work.
+_MARKS = re.compile(rf"[【(「『〔\[<{{]|(?:[{''.join(_NUMERALS)}\d][ \-.·_]{{0,3}}){{6}}")
 MIN_SPELT = 5  # numerals; fewer are a price, a date or a counting rhyme
 
 

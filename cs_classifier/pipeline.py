@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 from cs_classifier.classifiers.regex import strengths
+from cs_classifier.evidence import Suspicion, explain
 from cs_classifier.records import Evidence, Message, Outcome, Prediction, RuleHit
 
 if TYPE_CHECKING:
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from cs_classifier.calibration import Calibrator
+    from cs_classifier.classifiers.ngrams import NgramModel
     from cs_classifier.decision import Decision
     from cs_classifier.labels import LabelSet
     from cs_classifier.normalize import NormalizedText, Normalizer
@@ -33,6 +35,11 @@ CACHE = 50_000  # distinct texts whose normalised form is kept
 
 class Encoder(Protocol):
     """Anything that turns (context, text) pairs of normalised text into logits."""
+
+    @property
+    def name(self) -> str:
+        """Engine, device and precision, for the summary of a run."""
+        ...
 
     def logits(self, pairs: Sequence[tuple[str, str]]) -> Array:
         """Logits of shape ``(n, n_outputs)``: labels, then clauses if the model names them."""
@@ -64,10 +71,12 @@ class Pipeline:
         calibrator: Calibrator,
         decision: Decision,
         model_id: str,
+        ngrams: NgramModel | None = None,
         clauses: tuple[str, ...] = (),
     ) -> None:
         """Put the parts together; use ``artifact.load`` to read them from a folder."""
-        self.label_set, self.rules, self.encoder = label_set, rules, encoder
+        self.label_set, self.rules = label_set, rules
+        self.encoder, self.ngrams = encoder, ngrams
         self.calibrator, self.decision, self.model_id = calibrator, decision, model_id
         self.normalize = lru_cache(CACHE)(normalizer)
         # Per label, the clauses that the encoder names: (column, clause).
@@ -95,6 +104,11 @@ class Pipeline:
             truncated=[truncated[i] for i in rows],
         )
 
+    def probabilities(self, messages: Sequence[Message]) -> Array:
+        """Calibrated probabilities of shape ``(n, n_labels)``."""
+        scored = self.score(messages)
+        return self.calibrator.transform(scored.logits, scored.strengths)
+
     def predict(self, messages: Sequence[Message]) -> list[Prediction]:
         """Predictions in the order of ``messages``."""
         if not messages:
@@ -105,7 +119,7 @@ class Pipeline:
         evidence = self._evidence(messages, scored, outcomes)
         return [
             Prediction(
-                probabilities=tuple(map(float, probabilities[i])),
+                probabilities=tuple(probabilities[i].tolist()),
                 outcomes=outcomes[i],
                 hits=tuple(hit for hit in scored.hits[i] if hit.clause),
                 tags=tuple(dict.fromkeys(h.target for h in scored.hits[i] if not h.clause)),
@@ -125,10 +139,12 @@ class Pipeline:
             for part in parts[:MAX_WINDOWS]
         ]
         logits = self.encoder.logits(pairs)
+        if self.ngrams is not None:
+            logits[:, : len(self.label_set)] += self.ngrams.logits(pairs)
         counts = [min(len(parts), MAX_WINDOWS) for parts in pieces]
-        ends = np.cumsum(counts)
-        best = [logits[end - n : end].max(axis=0) for end, n in zip(ends, counts, strict=True)]
-        return np.stack(best), [len(parts) > MAX_WINDOWS for parts in pieces]
+        starts = np.cumsum([0, *counts[:-1]])
+        best = np.maximum.reduceat(logits, starts, axis=0)
+        return best, [len(parts) > MAX_WINDOWS for parts in pieces]
 
     def _evidence(
         self,
@@ -136,30 +152,26 @@ class Pipeline:
         scored: Scored,
         outcomes: Sequence[tuple[Outcome, ...]],
     ) -> list[tuple[Evidence, ...]]:
-        """Rule spans of each flagged label; without any, what the model relies on for a violation.
-
-        That costs several more passes per line, so lines for review do without it: a person reads
-        them whole anyway.
-        """
-        found: list[list[Evidence]] = [[] for _ in messages]
-        unexplained = []
-        for i, row in enumerate(outcomes):
-            for j, outcome in enumerate(row):
-                if outcome == "clear":
-                    continue
-                label = self.label_set.ids[j]
-                hits = [hit for hit in scored.hits[i] if hit.clause and hit.target == label]
-                found[i] += [
-                    Evidence(label, h.rule, h.clause, h.start, h.end, h.text) for h in hits
-                ]
-                if not hits and outcome == "violation":
-                    unexplained.append((i, j))
-        for (i, j), (start, end) in self._model_spans(messages, scored, unexplained).items():
-            text = messages[i].text[start:end]
-            label = self.label_set.ids[j]
-            clause = self._top_clause(scored.clauses[i], label)
-            found[i].append(Evidence(label, "model", clause, start, end, text))
-        return [tuple(row) for row in found]
+        """Why each label that is not clear is suspected, per message."""
+        found: list[tuple[Evidence, ...]] = [()] * len(messages)
+        cells = [
+            (i, j) for i, row in enumerate(outcomes) for j, o in enumerate(row) if o != "clear"
+        ]
+        suspicions = [
+            Suspicion(
+                message=messages[i],
+                text=scored.texts[i],
+                label=(label := self.label_set.ids[j]),
+                column=j,
+                threshold=getattr(self.decision.labels[j], outcomes[i][j]),  # named alike
+                hits=tuple(h for h in scored.hits[i] if h.clause and h.target == label),
+                clause=self._top_clause(scored.clauses[i], label),
+            )
+            for i, j in cells
+        ]
+        for (i, _), spans in zip(cells, explain(suspicions, self.probabilities), strict=True):
+            found[i] += spans
+        return found
 
     def _top_clause(self, logits: Array, label: str) -> str:
         """The likeliest clause of a label; empty where the model names none."""
@@ -177,26 +189,6 @@ class Pipeline:
         by_rule = {e.label: e.clause for e in reversed(evidence)}
         named = [self._top_clause(logits, label) or by_rule.get(label, "") for label in flagged]
         return tuple(filter(None, named))
-
-    def _model_spans(
-        self, messages: Sequence[Message], scored: Scored, cells: list[tuple[int, int]]
-    ) -> dict[tuple[int, int], tuple[int, int]]:
-        """Original span whose deletion lowers the label's logit most (occlusion)."""
-        rows = sorted({i for i, _ in cells})
-        variants: list[tuple[str, str]] = []
-        spans: dict[int, list[tuple[int, int]]] = {}
-        first: dict[int, int] = {}
-        for i in rows:
-            text = scored.texts[i].text
-            context = self.normalize(messages[i].context).text[-MAX_CONTEXT:]
-            spans[i], first[i] = candidate_spans(text), len(variants)
-            variants += [(context, text[:s] + text[e:]) for s, e in spans[i]]
-        logits = self.encoder.logits(variants) if variants else np.zeros((0, len(self.label_set)))
-        result = {}
-        for i, j in cells:
-            column = logits[first[i] : first[i] + len(spans[i]), j]
-            result[i, j] = scored.texts[i].original_span(*spans[i][int(column.argmin())])
-        return result
 
 
 def windows(text: str) -> list[str]:

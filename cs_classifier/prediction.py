@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import time
 from dataclasses import asdict, dataclass, replace
-from itertools import islice
+from itertools import chain, islice
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cs_classifier import tables
+from cs_classifier import __version__, chunks, tables
 from cs_classifier.errors import DataError
+from cs_classifier.recent import Recent
 from cs_classifier.records import Evidence, Message, Prediction
 from cs_classifier.reports.summary import ScoringSummary, SummaryBuilder
+from cs_classifier.tables.formats import resolve_format
 from cs_classifier.transcripts import (
     NEEDS_MEDIA_REVIEW,
     SYSTEM,
@@ -24,14 +27,13 @@ from cs_classifier.transcripts import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from cs_classifier.pipeline import Pipeline
 
-CHUNK = 2048  # rows read, scored and written together
+CHUNK = 8192  # rows read, scored and written together
 DECIMALS = 4  # of probabilities in files
-ENGINE = "onnxruntime"
 CONTEXT = "context"  # the customer's words as the model read them; an input's own column stays
 CONTEXT_ONLY = "context only"  # a customer's or the platform's row
 
@@ -64,13 +66,17 @@ def predict_files(  # noqa: PLR0913
     columns: ColumnMap,
     input_format: str | None = None,
     output_format: str | None = None,
+    resume: bool = False,
+    chunk: int = CHUNK,
+    summary: SummaryBuilder | None = None,
     on_progress: Callable[[int], None] = lambda _: None,
     on_notice: Callable[[str], None] = lambda _: None,
 ) -> ScoringSummary:
     """Score ``inputs`` into one ``output``, in input order, with all input columns kept.
 
     Rows that are not an agent's serve as context and are not written. A row that cannot be scored
-    is written with ``error`` set. The output appears only when it is complete.
+    is written with ``error`` set. The output appears only when it is complete; until then, finished
+    chunks are kept beside it (:mod:`cs_classifier.chunks`).
 
     Args:
         pipeline: the model.
@@ -79,49 +85,176 @@ def predict_files(  # noqa: PLR0913
         columns: how the input names its columns.
         input_format: overrides the suffix.
         output_format: overrides the suffix.
+        resume: continue a run of the same job that was cut off; if there is none, begin.
+        chunk: rows that are read, scored and written together.
+        summary: counts the rows; by default, one that has counted none.
         on_progress: called with the number of rows just finished.
         on_notice: called with remarks for the user.
 
     Raises:
-        DataError: an input cannot be read, or the output not be written.
+        DataError: an input cannot be read, the output not be written, or the run not be continued.
     """
-    if any(path.resolve() == output.resolve() for path in inputs if str(path) != "-"):
-        msg = f"{output} is also an input; choose another output"
-        raise DataError(msg)
+    kind = _check(inputs, output, output_format, resume=resume)
     start = time.monotonic()
-    added = Output(pipeline.label_set.ids)
-    summary = SummaryBuilder(
-        pipeline.label_set, file=", ".join(map(str, inputs)), model=pipeline.model_id, engine=ENGINE
-    )
     rows = _all_rows(inputs, input_format)
-    first = list(islice(rows, CHUNK))
-    names = list(dict.fromkeys(name for row in first for name in row.values))
+    first = list(islice(rows, chunk))
+    rows = chain(first, rows)
+    names = _names(inputs, first, input_format, every=kind != "jsonl")
     check_columns(names, columns)
+    added = Output(pipeline.label_set.ids)
     renamed = {name: f"input_{name}" if name in added.types else name for name in names}
     for name, new in renamed.items():
         if name != new:
             on_notice(f"input column '{name}' is written as '{new}'")
+    summary = summary or new_summary(pipeline, inputs)
+    scorer = Scorer(pipeline, columns=columns, renamed=renamed, summary=summary)
+    formats = {"input format": input_format or "by suffix", "output format": kind}
     out_columns = list(dict.fromkeys([*renamed.values(), CONTEXT, *added.types]))
-    conversations = Conversations(columns)
-    with tables.Writer(
-        output, columns=out_columns, types=added.types, format=output_format
-    ) as writer:
-        for chunk in _chunks(first, rows):
-            turns = [conversations.turn(row) for row in chunk]
-            predictions = predict_turns(pipeline, turns)
-            written = []
-            for turn, prediction in zip(turns, predictions, strict=True):
-                _count(summary, turn, prediction, columns)
-                if prediction or turn.reason:
-                    values = {renamed.get(k, k): v for k, v in turn.row.values.items()}
-                    written.append(_cells(pipeline, turn, prediction) | values)
-            writer.write(written)
-            on_progress(len(chunk))
-    if conversations.disordered:
+    target: chunks.Target
+    if _resumable(inputs, output):
+        job = job_of(pipeline, inputs, columns=columns, chunk=chunk) | formats
+        target = chunks.Partial(output, out_columns, added.types, kind, job=job, resume=resume)
+    else:
+        target = chunks.Direct(output, out_columns, added.types, kind)
+    with target:
+        done = scorer.restore(target)
+        if done:
+            on_notice(f"{done:,} rows were finished before")
+            on_progress(sum(1 for _ in islice(rows, done)))
+        start -= target.state.get("seconds", 0)
+        while part := list(islice(rows, chunk)):
+            scored = scorer.score(part)
+            seconds = time.monotonic() - start
+            target.write(scored, scorer.state() | {"seconds": seconds}, scorer.changes())
+            on_progress(len(part))
+    if scorer.conversations.disordered:
         on_notice(
-            f"{conversations.disordered} rows are earlier than the row before them; sort by time"
+            f"{scorer.conversations.disordered} rows are earlier than the row before them; "
+            "sort by time"
         )
     return summary.build(seconds=time.monotonic() - start)
+
+
+def _check(inputs: Sequence[Path], output: Path, output_format: str | None, *, resume: bool) -> str:
+    """The output's format, if it can be written."""
+    if any(path.resolve() == output.resolve() for path in inputs if str(path) != "-"):
+        msg = f"{output} is also an input; choose another output"
+        raise DataError(msg)
+    if resume and not _resumable(inputs, output):
+        msg = "a run from stdin or to stdout cannot be resumed; give file names"
+        raise DataError(msg)
+    return tables.output_format(output, output_format)
+
+
+def _resumable(inputs: Sequence[Path], output: Path) -> bool:
+    """Whether all are files; stdin cannot be read again, nor stdout be cut back."""
+    return "-" not in {str(path) for path in (*inputs, output)}
+
+
+def _all_rows(inputs: Sequence[Path], input_format: str | None) -> Iterator[tables.Row]:
+    for path in inputs:
+        yield from tables.read(path, format=input_format)
+
+
+def _names(
+    inputs: Sequence[Path], first: list[tables.Row], input_format: str | None, *, every: bool
+) -> list[str]:
+    """Column names of all inputs, in order.
+
+    Lines of jsonl may have keys that the first ones lack. Only if ``every`` name must be known
+    before, as for a table with a header, is the whole file read for them.
+    """
+    found = [name for row in first for name in row.values]
+    for path in inputs:
+        if str(path) != "-" and (every or resolve_format(path, input_format) != "jsonl"):
+            found += tables.columns(path, format=input_format)
+    return list(dict.fromkeys(found))
+
+
+def job_of(
+    pipeline: Pipeline, inputs: Sequence[Path], *, columns: ColumnMap, chunk: int
+) -> dict[str, str]:
+    """What the rows of the output depend on, name to value."""
+    fitted = pipeline.calibrator.model_dump_json() + pipeline.decision.model_dump_json()
+    return {
+        "program": __version__,
+        "model": f"{pipeline.model_id} {hashlib.sha256(fitted.encode()).hexdigest()[:8]}",
+        "engine": pipeline.encoder.name,
+        "columns": columns.model_dump_json(exclude_defaults=True),
+        "chunk": str(chunk),
+        **{f"input {path.resolve()}": chunks.fingerprint(path) for path in inputs},
+    }
+
+
+def new_summary(pipeline: Pipeline, inputs: Sequence[Path]) -> SummaryBuilder:
+    """A summary that has counted nothing."""
+    return SummaryBuilder(
+        pipeline.label_set,
+        file=", ".join(map(str, inputs)),
+        model=pipeline.model_id,
+        engine=pipeline.encoder.name,
+    )
+
+
+class Scorer:
+    """Scores the rows of a transcript in their order; what it has in mind can be saved."""
+
+    def __init__(
+        self,
+        pipeline: Pipeline,
+        *,
+        columns: ColumnMap,
+        renamed: Mapping[str, str],
+        summary: SummaryBuilder,
+    ) -> None:
+        """Start before the first row.
+
+        Args:
+            pipeline: the model.
+            columns: how the input names its columns.
+            renamed: names of input columns to those in the output.
+            summary: counts the rows.
+        """
+        self.conversations = Conversations(columns, tracked=True)
+        self.summary = summary
+        self._pipeline, self._columns, self._renamed = pipeline, columns, renamed
+        self._recent = Recent(pipeline.predict)
+        self._rows = 0
+
+    def score(self, rows: Sequence[tables.Row]) -> list[dict[str, Any]]:
+        """Rows of the output for the next rows of the input."""
+        turns = [self.conversations.turn(row) for row in rows]
+        predictions = predict_turns(self._pipeline, turns, predict=self._recent.predict)
+        written = []
+        for turn, prediction in zip(turns, predictions, strict=True):
+            _count(self.summary, turn, prediction, self._columns)
+            if prediction or turn.reason:
+                values = {self._renamed.get(k, k): v for k, v in turn.row.values.items()}
+                written.append(_cells(self._pipeline, turn, prediction) | values)
+        self._rows += len(rows)
+        return written
+
+    def state(self) -> dict[str, Any]:
+        """Counts so far, as plain data."""
+        disordered = self.conversations.disordered
+        return {"rows": self._rows, "disordered": disordered, "summary": self.summary.state()}
+
+    def changes(self) -> dict[str, dict[str, str | None]]:
+        """What has changed in mind since the last call; ``None`` for what is forgotten."""
+        return {
+            "conversations": self.conversations.changes(),
+            "predictions": self._recent.changes(),
+        }
+
+    def restore(self, target: chunks.Target) -> int:
+        """Go on where the target stands; returns the rows that are finished."""
+        if target.state:
+            self._rows = target.state["rows"]
+            self.conversations.disordered = target.state["disordered"]
+            self.summary.absorb(target.state["summary"])
+            self.conversations.restore(target.memory("conversations"))
+            self._recent.restore(target.memory("predictions"))
+        return self._rows
 
 
 def _count(
@@ -139,18 +272,6 @@ def _count(
     )
 
 
-def _all_rows(inputs: Sequence[Path], input_format: str | None) -> Iterator[tables.Row]:
-    for path in inputs:
-        yield from tables.read(path, format=input_format)
-
-
-def _chunks(first: list[tables.Row], rest: Iterator[tables.Row]) -> Iterator[list[tables.Row]]:
-    chunk = first
-    while chunk:
-        yield chunk
-        chunk = list(islice(rest, CHUNK))
-
-
 @dataclass(frozen=True)
 class TurnPrediction:
     """A prediction of one bubble; ``joined`` when only the bubbles together show a violation."""
@@ -159,17 +280,22 @@ class TurnPrediction:
     joined: bool
 
 
-def predict_turns(pipeline: Pipeline, turns: Sequence[Turn]) -> list[TurnPrediction | None]:
+def predict_turns(
+    pipeline: Pipeline,
+    turns: Sequence[Turn],
+    *,
+    predict: Callable[[Iterable[Message]], Mapping[Message, Prediction]] | None = None,
+) -> list[TurnPrediction | None]:
     """Score turns; where an agent writes in several bubbles, also what they say together.
 
     A label goes to the bubble that completes the act: the joined text is decided higher than both
-    the bubble alone and the bubbles before it.
+    the bubble alone and the bubbles before it. ``predict`` stands in for the pipeline's own.
     """
     wanted: list[Message] = []
     for turn in turns:
         if turn.message:
             wanted += [turn.message, *_joined_messages(turn)]
-    found = dict(zip(wanted, pipeline.predict(wanted), strict=True))
+    found = (predict or Recent(pipeline.predict, limit=0).predict)(wanted)
     out: list[TurnPrediction | None] = []
     for turn in turns:
         if turn.message is None:

@@ -32,6 +32,11 @@ class Sampled:
     shown: tuple[str, ...]
     blind: bool = False
 
+    @property
+    def picked(self) -> bool:
+        """Whether ``label queue`` chose the line, so that it stands for no others."""
+        return self.stratum.startswith("queue:")
+
 
 @dataclass(frozen=True, slots=True)
 class Review:

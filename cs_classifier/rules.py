@@ -126,8 +126,7 @@ class RuleSet:
         self.file, self.rules, self.where = file, file.rules, where
         expand = _Expander(file.fragments, where)
         self._compiled = [_compile(rule, file, expand) for rule in file.rules]
-        triggers = [_any_of(map(expand, rule.triggers)) for rule in file.rules]
-        self._triggers = PatternSet(triggers, where)
+        self._triggers = _trigger_set(file.rules, expand)
 
     def match(self, text: NormalizedText, context: str = "") -> list[RuleHit]:
         """Hits in rule order, one per rule; ``context`` is normalised text."""
@@ -197,7 +196,6 @@ def _compile(rule: Rule, file: RuleFile, expand: _Expander) -> _Conditions:
         expanded = [expand(pattern) for pattern in patterns]
         return compile_pattern(_any_of(expanded), where) if expanded else None
 
-    one(rule.triggers)  # compiled again in a set; here an error names the rule
     return _Conditions(
         needs=one(rule.needs),
         context=one(rule.context),
@@ -205,6 +203,17 @@ def _compile(rule: Rule, file: RuleFile, expand: _Expander) -> _Conditions:
         unless_line=one(rule.unless_line),
         unless_context=one(rule.unless_context),
     )
+
+
+def _trigger_set(rules: Sequence[Rule], expand: _Expander) -> PatternSet:
+    """One pattern per rule; an error names the rule."""
+    triggers = [_any_of(map(expand, rule.triggers)) for rule in rules]
+    try:
+        return PatternSet(triggers, expand.where)
+    except ConfigError:
+        for rule, trigger in zip(rules, triggers, strict=True):
+            compile_pattern(trigger, f"{expand.where}: rule {rule.id}")
+        raise
 
 
 def _any_of(patterns: Iterable[str]) -> str:

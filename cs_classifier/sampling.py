@@ -23,6 +23,7 @@ from pydantic import Field, model_validator
 from cs_classifier.config import Config
 from cs_classifier.errors import DataError
 from cs_classifier.reviews import Sampled
+from cs_classifier.scored import fingerprint
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -39,7 +40,9 @@ REST = "rest"
 KINDS = ("violation", "review", "near", "disagreement", "watch", REST)  # by priority
 MIN_DRAWN = 2  # per stratum, so that each has a variance
 _BISECTIONS = 40
-_STRATUM = re.compile(r"(?P<name>\S+?)(?P<uniform>\+random)? (?P<lines>\d+)/(?P<total>\d+)")
+_STRATUM = re.compile(
+    r"(?P<name>\S+?)(?P<uniform>\+random)? (?P<lines>\d+)/(?P<total>\d+)(?:@(?P<draw>[0-9a-f]{8}))?"
+)
 
 
 class Shares(Config):
@@ -77,10 +80,11 @@ class Stratum:
     """What ``Sampled.stratum`` says, so that a returned workbook needs no other file.
 
     ``lines`` are those of the stratum and ``total`` those of the night. ``uniform`` marks lines
-    that belong to the random part, which is drawn from all lines alike.
+    that belong to the random part, which is drawn from all lines alike. ``draw`` tells apart nights
+    that are pooled; older files lack it.
 
-    >>> str(Stratum("near", 40, 900, uniform=True))
-    'near+random 40/900'
+    >>> str(Stratum("near", 40, 900, uniform=True, draw="0a1b2c3d"))
+    'near+random 40/900@0a1b2c3d'
     >>> Stratum.parse("near+random 40/900").lines
     40
     """
@@ -89,18 +93,19 @@ class Stratum:
     lines: int
     total: int
     uniform: bool = False
+    draw: str = ""
 
     def __str__(self) -> str:
         """Text that :meth:`parse` reads."""
-        return f"{self.name}{'+random' if self.uniform else ''} {self.lines}/{self.total}"
+        uniform, draw = "+random" * self.uniform, f"@{self.draw}" * bool(self.draw)
+        return f"{self.name}{uniform} {self.lines}/{self.total}{draw}"
 
     @classmethod
     def parse(cls, text: str) -> Self:
         """Read back; a text of another form is a name with unknown counts (0)."""
         if found := _STRATUM.fullmatch(text):
-            return cls(
-                found["name"], int(found["lines"]), int(found["total"]), bool(found["uniform"])
-            )
+            counts = int(found["lines"]), int(found["total"])
+            return cls(found["name"], *counts, bool(found["uniform"]), found["draw"] or "")
         return cls(text, 0, 0, uniform=text == "random")
 
 
@@ -173,6 +178,7 @@ def draw(
     frame = frame_of(lines, scored.label_ids, near_margin=config.near_margin, watch=watch)
     units, floor_factor = draw_units(frame, budget, config=config, rng=rng)
     sizes = np.bincount(frame.stratum, minlength=len(frame.names))
+    night = fingerprint(lines)[:8]
     lottery = rng.random(len(units.rows)) < config.blind
     sampled = []
     columns = (units.rows, units.probabilities, units.uniform, lottery)
@@ -180,7 +186,7 @@ def draw(
         line, code = lines[row], frame.stratum[row]
         name = frame.names[code]
         blind = uniform or chosen or name in {REST, "watch"}
-        stratum = Stratum(name, int(sizes[code]), len(lines), uniform=uniform)
+        stratum = Stratum(name, int(sizes[code]), len(lines), uniform=uniform, draw=night)
         shown = () if blind else line.suspected
         sampled.append(Sampled(line, str(stratum), probability, shown, blind=blind))
     return Sample(

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+from contextlib import suppress
 from dataclasses import dataclass
+from itertools import dropwhile, islice, takewhile
 from typing import TYPE_CHECKING, Any
 
 from cs_classifier import tables
@@ -16,10 +18,11 @@ from cs_classifier.records import Evidence, Outcome
 from cs_classifier.transcripts import ColumnMap
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
 _PREFIX = "p_"
+_SHOWN = 30  # characters of a wrong cell in an error
 _FIELDS = (
     "text",
     "context",
@@ -32,6 +35,8 @@ _FIELDS = (
     "team",
     "shift",
 )
+
+Identity = tuple[str, str, str, str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +74,11 @@ class ScoredLine:
     clauses: tuple[str, ...] = ()  # the likeliest clause of each suspected label
 
     @property
+    def identity(self) -> Identity:
+        """The line itself; other exports may give its key to other lines."""
+        return self.key, self.conversation_id, self.timestamp, self.agent_id, self.text
+
+    @property
     def suspected(self) -> tuple[str, ...]:
         """Labels decided violation or review."""
         return (*self.labels, *self.review)
@@ -101,16 +111,17 @@ def read(paths: Sequence[Path], *, columns: ColumnMap | None = None) -> ScoredFi
         columns: the mapping that was given to ``predict``.
 
     Raises:
-        DataError: a file was not written by ``predict``, is damaged, or the files have been scored
-            for different labels; with file and row.
+        DataError: a file was not written by ``predict``, is damaged or given twice, or the files
+            have been scored for different labels; with file and row.
     """
+    _check_once(paths)
     mapping = columns or ColumnMap()
     label_ids: tuple[str, ...] | None = None
     lines: list[ScoredLine] = []
     keys: dict[str, int] = {}
     for path in paths:
         for row in tables.read(path):
-            own = tuple(n.removeprefix(_PREFIX) for n in row.values if n.startswith(_PREFIX))
+            own = _labels(row.values)
             if label_ids is None:
                 label_ids = own
             if own != label_ids or not own:
@@ -126,6 +137,38 @@ def read(paths: Sequence[Path], *, columns: ColumnMap | None = None) -> ScoredFi
     return ScoredFile(label_ids, tuple(lines))
 
 
+def fingerprint(lines: Iterable[ScoredLine]) -> str:
+    """Hash of the lines as they came in, whatever the file format and whatever was found."""
+    digest = hashlib.sha256()
+    for line in lines:
+        parts = (line.key, line.timestamp, line.agent_id, line.text)
+        digest.update("\x1f".join(parts).encode("utf-8", "surrogatepass") + b"\x1e")
+    return digest.hexdigest()[:16]
+
+
+def _check_once(paths: Sequence[Path]) -> None:
+    seen = set()
+    for path in paths:
+        if (real := path.resolve()) in seen:
+            msg = f"{path} is given twice; its lines would be counted double"
+            raise DataError(msg)
+        seen.add(real)
+
+
+def _labels(names: Collection[str]) -> tuple[str, ...]:
+    """The labels of the columns that ``predict`` wrote, which stand behind ``review``.
+
+    An input may have columns of its own that begin alike. All are taken if the order was changed.
+    """
+    behind = dropwhile(lambda name: name != "review", names)
+    found = list(takewhile(_is_probability, islice(behind, 1, None)))
+    return tuple(n.removeprefix(_PREFIX) for n in found or filter(_is_probability, names))
+
+
+def _is_probability(name: str) -> bool:
+    return name.startswith(_PREFIX)
+
+
 def _line(
     row: tables.Row,
     path: Path,
@@ -137,7 +180,7 @@ def _line(
     values = row.values
     own = {name: _text(mapping.value(values, name)) for name in _FIELDS}
     identity = _text(mapping.value(values, "id"))
-    found = [_number(values[_PREFIX + label], where) for label in label_ids]
+    found = [_probability(_PREFIX + label, values, where) for label in label_ids]
     scored = all(p is not None for p in found)
     return ScoredLine(
         key=_unique(_key(identity, own), keys),
@@ -176,14 +219,18 @@ def _text(value: object) -> str:
     return "" if value is None else str(value)
 
 
-def _number(value: object, where: str) -> float | None:
-    if value in {None, ""}:
+def _probability(name: str, values: Mapping[str, object], where: str) -> float | None:
+    text = _text(values[name])
+    if not text:
         return None
-    try:
-        return float(str(value))
-    except ValueError as error:
-        msg = f"{where}: a probability is not a number"
-        raise DataError(msg) from error
+    with suppress(ValueError):
+        if 0 <= (found := float(text)) <= 1:
+            return found
+    msg = (
+        f"{where}: '{text[:_SHOWN]}' in column '{name}' is no probability; "
+        f"rename a column of your own that begins with '{_PREFIX}'"
+    )
+    raise DataError(msg)
 
 
 def _strings(value: object, known: tuple[str, ...] | None, where: str) -> tuple[str, ...]:

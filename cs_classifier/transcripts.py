@@ -6,25 +6,24 @@ one conversation must be in order.
 
 from __future__ import annotations
 
-import math
 import re
 import unicodedata
 from collections import OrderedDict
 from dataclasses import dataclass, field
-from datetime import datetime
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from pydantic import Field, ValidationError, field_validator
+from pydantic import Field, TypeAdapter, ValidationError, field_validator
 
 from cs_classifier import resources
 from cs_classifier.config import Config, load_config
 from cs_classifier.errors import ConfigError, DataError
+from cs_classifier.moments import number, seconds
 from cs_classifier.records import Message
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from typing import Self
 
     from cs_classifier.tables import Row
@@ -38,7 +37,7 @@ _NOT_TEXT = "text is not a string"
 BUBBLE_GAP = 60.0  # seconds; agent bubbles further apart are not joined
 UNTIMED_BUBBLES = 2  # preceding bubbles that are joined when times are unknown
 JOINED_CHARACTERS = 200  # of the preceding bubbles together; older ones are left out
-CONTEXT_CHARACTERS = 500  # of customer bubbles joined; the end is kept
+CONTEXT_CHARACTERS = 500  # of the customer's bubbles together; the end is kept
 MAX_CONVERSATIONS = 100_000  # followed at a time; the one silent for longest is forgotten
 
 DEFAULT_ROLES: dict[Role, tuple[str, ...]] = {
@@ -65,13 +64,6 @@ _SYSTEM_ROW = re.compile(
     """,
     re.VERBOSE,
 )
-_TIME = re.compile(
-    r"(?:(\d{4})[-/.年](\d{1,2})[-/.月](\d{1,2})日?[T\s]*)?"
-    r"(\d{1,2})[:：](\d{2})(?:[:：](\d{2}(?:\.\d{1,6})?))?(?:Z|[+-]\d{2}:?\d{2})?",
-    re.ASCII,
-)
-_EPOCH_SECONDS = (1e8, 1e10)  # other numbers are no time of a transcript
-_EPOCH_MILLISECONDS = (1e12, 1e13)
 _SHOWN = 30  # columns, and characters of each, in an error
 
 
@@ -152,6 +144,10 @@ class ColumnMap(Config):
         """Columns that may hold a field, best first, as written and as table headers spell them."""
         return _forms(getattr(self, field_name))
 
+    def has(self, values: Mapping[str, Any], field_name: str) -> bool:
+        """Whether a row has a column for a field."""
+        return any(name in values for name in self.names(field_name))
+
     def value(self, values: Mapping[str, Any], field_name: str) -> Any:  # noqa: ANN401
         """What a row holds for a field; ``None`` if its column is missing."""
         return next((values[name] for name in self.names(field_name) if name in values), None)
@@ -219,6 +215,9 @@ class _State:
     order: float | None = None  # turn, else time, of the last row
 
 
+_STATE = TypeAdapter(_State)
+
+
 class Conversations:
     """Turns the rows of a transcript into messages, one after another.
 
@@ -230,8 +229,8 @@ class Conversations:
     them in their conversation; where it is not small, the file should be sorted first.
     """
 
-    def __init__(self, mapping: ColumnMap | None = None) -> None:
-        """Start before the first row."""
+    def __init__(self, mapping: ColumnMap | None = None, *, tracked: bool = False) -> None:
+        """Start before the first row; only if ``tracked`` are there :meth:`changes`."""
         mapping = mapping or ColumnMap()
         self.disordered = 0
         self._names = {name: mapping.names(name) for name in FIELDS}
@@ -241,6 +240,20 @@ class Conversations:
         self._roles |= {_folded(value): role for value, role in mapping.roles.items()}
         self._system_texts = frozenset(map(_folded, mapping.system_texts))
         self._states: OrderedDict[str, _State] = OrderedDict()
+        self._tracked = tracked
+        self._touched: dict[str, None] = {}  # since the last call of `changes`, the latest last
+
+    def changes(self) -> dict[str, str | None]:
+        """Conversations that moved on since the last call, and those forgotten (``None``)."""
+        names, self._touched = self._touched, {}
+        return {
+            name: _STATE.dump_json(self._states[name]).decode() if name in self._states else None
+            for name in names
+        }
+
+    def restore(self, states: Iterable[tuple[str, str]]) -> None:
+        """Take up conversations as :meth:`changes` gave them, the latest last."""
+        self._states.update((name, _STATE.validate_json(state)) for name, state in states)
 
     def turn(self, row: Row) -> Turn:
         """Say what of the next row is to be scored."""
@@ -309,12 +322,18 @@ class Conversations:
         state = self._states.setdefault(name, _State())
         self._states.move_to_end(name)
         if len(self._states) > MAX_CONVERSATIONS:
-            self._states.popitem(last=False)
+            self._touch(self._states.popitem(last=False)[0])
+        self._touch(name)
         self._check_order(row, state)
         return state
 
+    def _touch(self, name: str) -> None:
+        if self._tracked:
+            self._touched.pop(name, None)
+            self._touched[name] = None
+
     def _check_order(self, row: Row, state: _State) -> None:
-        order = _number(self._value(row, "turn"))
+        order = number(self._value(row, "turn"))
         if order is None:
             order = seconds(self._value(row, "timestamp"))
         if order is not None and state.order is not None and order < state.order:
@@ -348,7 +367,7 @@ def _hear(state: _State, text: str, reason: str) -> None:
         return
     if reason in {"", NEEDS_MEDIA_REVIEW}:
         heard = f"{state.context} {text}" if state.asking else text
-        state.context = heard[-CONTEXT_CHARACTERS:] if state.asking else heard
+        state.context = heard[-CONTEXT_CHARACTERS:]
     state.asking = True
     state.bubbles.clear()
 
@@ -358,47 +377,6 @@ def _speak(state: _State, text: str) -> None:
     state.bubbles.append(text)
     while sum(map(len, state.bubbles)) > JOINED_CHARACTERS:
         state.bubbles.pop(0)
-
-
-def seconds(value: object) -> float | None:
-    """Time of a cell in seconds, for differences only; ``None`` if it is not understood.
-
-    Understands ISO and Chinese dates with a time, a time of day alone, and epoch numbers in seconds
-    or milliseconds. Time zones are ignored: a transcript has one.
-
-    >>> seconds("2026-08-01 10:00:30") - seconds("2026年8月1日 9:59")
-    90.0
-    >>> seconds("yesterday") is None
-    True
-    """
-    number = _number(value)
-    if number is not None:
-        return _epoch(number)
-    match = _TIME.fullmatch(value.strip()) if isinstance(value, str) else None
-    if match is None:
-        return None
-    year, month, day, hour, minute, second = (float(part or 0) for part in match.groups())
-    try:
-        start = datetime(int(year) or 1970, int(month) or 1, int(day) or 1)
-        return (start - datetime(1970, 1, 1)).total_seconds() + hour * 3600 + minute * 60 + second
-    except ValueError:
-        return None
-
-
-def _epoch(number: float) -> float | None:
-    if _EPOCH_MILLISECONDS[0] <= number < _EPOCH_MILLISECONDS[1]:
-        return number / 1000
-    return number if _EPOCH_SECONDS[0] <= number < _EPOCH_SECONDS[1] else None
-
-
-def _number(value: object) -> float | None:
-    if isinstance(value, bool) or not isinstance(value, int | float | str):
-        return None
-    try:
-        number = float(value)
-    except (ValueError, OverflowError):
-        return None
-    return number if math.isfinite(number) else None
 
 
 def _string(value: object) -> str:

@@ -92,7 +92,7 @@ def parse_history(text: str, where: str) -> tuple[Record, ...]:
         DataError: a line is damaged; with its number.
     """
     records = []
-    for number, line in enumerate(text.splitlines(), start=1):
+    for number, line in enumerate(text.split("\n"), start=1):
         if not line.strip():
             continue
         try:

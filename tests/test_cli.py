@@ -220,12 +220,12 @@ def test_evaluate_writes_a_report(artifact_folder: Path, corpus: Path, tmp_path:
     assert "<svg" in (tmp_path / "report" / "report.html").read_text()
 
 
-def test_calibrate(artifact_folder: Path, corpus: Path, tmp_path: Path) -> None:
-    output = run(
-        "calibrate", artifact_folder, corpus / "calibration.jsonl", "-o", tmp_path / "mine"
-    )
+@pytest.mark.parametrize("name", ["mine", "mine[/x][old]"])
+def test_calibrate(artifact_folder: Path, corpus: Path, tmp_path: Path, name: str) -> None:
+    output = run("calibrate", artifact_folder, corpus / "calibration.jsonl", "-o", tmp_path / name)
     assert "floor" in output
-    artifact.load(tmp_path / "mine")
+    assert name in output.replace("\n", "")
+    artifact.load(tmp_path / name)
 
 
 def test_calibrate_changes_single_targets_of_the_model(
@@ -297,6 +297,14 @@ def test_failure_is_one_line_without_a_traceback(tmp_path: Path) -> None:
         "Traceback" in process("--debug", "predict", "x.csv", "-o", "y.csv", "-m", tmp_path).stderr
     )
     assert process("predict").returncode == 2
+
+
+@pytest.mark.parametrize("name", ["[/x].jsonl", "a[old].jsonl"])
+def test_names_in_brackets_are_printed_as_they_are(tmp_path: Path, name: str) -> None:
+    done = process("data", "describe", tmp_path / name)
+    assert done.returncode == 1
+    assert name in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_the_default_model_is_found_from_any_folder(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 import typer
-from openpyxl import load_workbook
+from openpyxl import Workbook, load_workbook
 from typer.testing import CliRunner
 
 from cs_classifier import datasets, estimation, sampling, scored, tables
@@ -16,6 +16,7 @@ from cs_classifier.labels import load_labels
 from cs_classifier.prediction import Output
 from cs_classifier.reports.workbook import read_reviews
 from cs_classifier.sampling import Stratum
+from cs_classifier.transcripts import ColumnMap
 
 LABEL_SET = load_labels()
 INVOICE, CONTACT = LABEL_SET.ids[0], LABEL_SET.ids[3]
@@ -132,6 +133,13 @@ def test_a_watch_list_is_a_file_or_names(night, tmp_path, as_file):
     assert watched == set(names)
 
 
+def test_a_long_watch_list_is_no_path(night, tmp_path):
+    names = ",".join(f"店1:小{i}" for i in range(2000))
+    run("sample", night, "-n", 60, "-o", tmp_path / "r.jsonl", "--watch", names)
+    rows = read_reviews([tmp_path / "r.jsonl"], label_set=LABEL_SET)
+    assert any(Stratum.parse(r.sampled.stratum).name == "watch" for r in rows)
+
+
 def test_plans_can_be_changed(night, tmp_path):
     random = ("--set", "shares.random=1", *(
         part for name in ("violation", "review", "near", "disagreement", "watch", "floors")
@@ -156,6 +164,20 @@ def test_lines_are_shown_in_their_conversation(tmp_path):
     sheets = load_workbook(tmp_path / "r.xlsx").worksheets
     values = [str(c.value) for sheet in sheets for row in sheet.iter_rows() for c in row]
     assert sum(value.count("第") == 4 and "{" not in value for value in values) >= 50
+
+
+def test_ids_with_blanks_and_zero_are_ids(tmp_path):
+    scored_file, export = tmp_path / "scored.jsonl", tmp_path / "export.xlsx"
+    rows = [cells(i) | {"conversation_id": f"{i // 8} "} for i in range(64)]
+    with tables.Writer(scored_file, columns=list(rows[0])) as writer:
+        writer.write(rows)
+    book = Workbook()
+    book.active.append(["conversation_id", "text", "role"])
+    for i, row in enumerate(rows):
+        book.active.append([i // 8, row["text"], "客服"])
+    book.save(export)
+    found = review._turns([export], ColumnMap(), {row["conversation_id"] for row in rows})
+    assert {key: len(turns) for key, turns in found.items()} == {f"{i} ": 8 for i in range(8)}
 
 
 @pytest.mark.parametrize(("language", "word"), [("zh", "合计"), ("en", "total")])

@@ -293,6 +293,27 @@ def test_earlier_runs_of_the_same_night_are_not_compared_with():
     assert (report.nights, report.drifts) == (0, ())
 
 
+def test_nights_of_another_model_are_not_compared_with():
+    past = [shifted((), 0.97, "n1").model_copy(update={"models": ("old",)})]
+    report = shifted(past, 0.7, "today")
+    assert (report.nights, report.drifts) == (0, ())
+
+
+def test_pooled_nights_of_equal_size_are_two():
+    def pooled(draws):
+        return [
+            replace(one, sampled=replace(
+                one.sampled, line=replace(one.sampled.line, file=draw),
+                stratum=str(replace(Stratum.parse(one.sampled.stratum), draw=draw)),
+            ))
+            for draw in draws for one in by_hand()
+        ]  # fmt: skip
+
+    report = estimate(pooled(["0a0a0a0a", "1b1b1b1b"]))
+    assert (report.lines, [s.lines for s in report.strata]) == (2000, [80, 1920])
+    assert report.labels[0].prevalence.value == pytest.approx(0.05)
+
+
 def test_probabilities_that_do_not_add_up_ask_for_a_refit():
     rows = [row(f"r{i}", Stratum("rest", 9000, 9000), 0.05, (), p=(0.3, 0.001)) for i in range(450)]
     assert {(r.label, r.reason) for r in estimate(rows).refits} == {(FIRST, "calibration")}
@@ -305,6 +326,14 @@ def test_two_lines_are_no_reason_to_refit():
     report = estimate(few + by_hand()[20:])
     assert report.labels[0].precision_violation.value == 0.5
     assert not report.refits
+
+
+@pytest.mark.parametrize("mark", "\u0085\u2028\u2029")
+def test_line_separators_within_a_report_part_nothing(tmp_path, mark):
+    path = tmp_path / "history.jsonl"
+    estimates.append_history(path, shifted((), 0.01, f"店{mark}晚"))
+    path.write_text(path.read_text(), encoding="utf-8-sig")
+    assert [found.night for found in estimates.read_history(path)] == [f"店{mark}晚"]
 
 
 LABELLED = [

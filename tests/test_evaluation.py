@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from cs_classifier.calibration import Calibrator, LabelCalibration
-from cs_classifier.classifiers.onnx import token_batches
+from cs_classifier.classifiers.batching import token_batches
 from cs_classifier.classifiers.regex import RegexClassifier
 from cs_classifier.classifiers.tfidf import TfidfClassifier
 from cs_classifier.config import DecisionConfig

@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import re
 import shutil
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -286,6 +287,18 @@ def test_a_model_that_did_not_pass_needs_a_reason(models: tuple[Path, Path]) -> 
     line = json.loads((target.parent / promotion.HISTORY).read_text())
     assert (line["forced"], line["passed"]) == ("规则更新，见会议纪要", False)
     assert line["failures"] == [{"kind": "clean"}]
+
+
+def test_a_history_that_cannot_be_written(models: tuple[Path, Path]) -> None:
+    new, target = models
+    (target.parent / promotion.HISTORY).mkdir()
+    old_id = artifact.read_manifest(target).id
+    with pytest.raises(ArtifactError, match=r"candidate is in place.*promotions\.jsonl"):
+        promotion.promote(new, target, report_on(models), when=NOW)
+    assert artifact.load(target).model_id == "candidate"
+    with pytest.raises(ArtifactError, match=f"{re.escape(old_id)} is in place"):
+        promotion.rollback(target, when=NOW)
+    assert artifact.load(target).model_id == old_id
 
 
 def damage(folder: Path) -> None:

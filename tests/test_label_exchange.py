@@ -2,12 +2,14 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 import typer
+import yaml
 from openpyxl import load_workbook
 from typer.testing import CliRunner
 
@@ -232,6 +234,32 @@ def test_label_studio_annotations_come_back(tmp_path):
     assert {(x[1], x[2]) for x in said(read(path))} == {((ABUSE,), "a@b")}
 
 
+def test_what_a_real_label_studio_exported():
+    """The file that ``scripts/label_studio_check.py --keep`` got from version 1.23.2."""
+    path = ROOT / "tests" / "fixtures" / "label_studio_export.json"
+    tasks = json.loads(path.read_text("utf-8"))
+    filled = read(path)
+    shown, blind = sorted(filled.events, key=lambda event: len(event.new))
+    assert (shown.message.text[:8], shown.new) == ("姐你心里有数就好", (FAKE,))
+    assert (blind.new, blind.reason) == ((ABUSE, CONTACT), "两类都有")
+    assert {e.who for e in filled.events} == {"1"}  # this export names annotators by number
+    assert filled.open == len(tasks) - 2
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(
+    not (os.environ.get("LABEL_STUDIO_URL") or shutil.which("label-studio")),
+    reason="no Label Studio: put 'label-studio' on the PATH, or set LABEL_STUDIO_URL",
+)
+def test_a_real_label_studio():
+    command = [sys.executable, str(ROOT / "scripts" / "label_studio_check.py")]
+    done = subprocess.run(
+        command, cwd=ROOT, check=False, capture_output=True, text=True, timeout=2400
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.endswith("passed\n")
+
+
 def test_the_wrong_suffix_is_refused(tmp_path):
     with pytest.raises(DataError, match=r"label-studio ends in \.json"):
         exchange.write(LINES, tmp_path / "t.xlsx", format="label-studio", label_set=LABELS)
@@ -323,18 +351,34 @@ def _commands():
 @pytest.mark.skipif(
     not {"sample", "estimate", "label"} <= _commands(), reason="not all commands are there"
 )
-def test_the_whole_loop(artifact_folder, tmp_path):
+def test_the_whole_loop(artifact_folder, tiny_config, corpus, tmp_path):
+    for part in ("train", "calibration"):
+        (tmp_path / "corpus" / part).mkdir(parents=True)
+        shutil.copy(corpus / f"{part}.jsonl", tmp_path / "corpus" / part)
+    # The gate refuses lines like those of the training, and the tiny test lines are such.
+    frozen = datasets.load([ROOT / "data" / "test"], LABELS)[::20]
+    datasets.dump(frozen, tmp_path / "corpus" / "test" / "test.jsonl")
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text(yaml.safe_dump(tiny_config.model_dump(mode="json")), "utf-8")
     environment = {
         **os.environ, "CS_COMMAND": f"{sys.executable} -m cs_classifier",
         "CS_PYTHON": sys.executable, "CS_MODEL": str(artifact_folder),
+        "CS_CONFIG": str(recipe), "CS_CORPUS": str(tmp_path / "corpus"),
     }  # fmt: skip
-    subprocess.run(
+    done = subprocess.run(
         ["bash", str(ROOT / "scripts" / "labelling_round_trip.sh"), str(tmp_path)],
-        env=environment, check=True, capture_output=True, timeout=600,
+        env=environment, check=False, capture_output=True, text=True, timeout=1800,
     )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-2000:]
     lines = datasets.load([tmp_path / "lines.jsonl"], LABELS)
     expected = [json.loads(x)["labels"] for x in (ROOT / "data/samples/expected.jsonl").open()]
     assert len(lines) > 100
     assert 0 < sum(bool(x.labels) for x in lines) <= len(expected)
     assert all(x.status == "gold" for x in lines)
     assert (tmp_path / "model" / "calibration.json").exists()
+    manifest = json.loads((tmp_path / "new" / "manifest.json").read_text("utf-8"))
+    assert "parts/train.jsonl" in json.dumps(manifest)
+    gate = json.loads((tmp_path / "gate.json").read_text("utf-8"))
+    frozen = [tmp_path / "corpus" / "test", tmp_path / "parts" / "test.jsonl"]
+    assert gate["lines"] == len(datasets.gold(datasets.load(frozen, LABELS)))
+    assert ("does not pass" in done.stdout) == bool(gate["failures"])

@@ -103,6 +103,13 @@ def test_numbers_never_become_patterns() -> None:
     assert not any(re.search(r"\d{3}", pattern.replace("{0,8}", "")) for pattern in patterns)
 
 
+def test_lines_that_are_all_missed_violations_tell_no_pattern_from_another() -> None:
+    missed = [line(i, "来隔壁找我", OFF) for i in range(3)]
+    found = list(ledger.suggest({OFF: missed}, missed, LedgerConfig()))
+    assert found
+    assert {suggestion.z for suggestion in found} == {0}
+
+
 @settings(deadline=None)
 @given(st.text(max_size=30))
 def test_every_candidate_matches_its_line(text: str) -> None:

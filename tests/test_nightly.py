@@ -111,6 +111,11 @@ def test_the_commonest_date_is_the_nights():
     assert nightly.night_of(LINES) == "2026-11-11"
     assert nightly.night_of([line("好", timestamp="2026年8月1日 9:59")]) == "2026-08-01"
     assert nightly.night_of([line("好", timestamp="09:00")]) == ""
+    assert nightly.night_of([line("好", timestamp="1794411000")]) == "2026-11-11"
+
+
+def test_hours_are_local():
+    assert nightly.hour_of("1794411000") == nightly.hour_of("2026-11-11T15:30:00Z") == "23"
 
 
 def test_the_fingerprint_is_of_what_came_in_not_of_what_was_found():
@@ -210,6 +215,12 @@ def test_a_night_reported_again_replaces_its_line():
     assert trends.parse_history(trends.dump_history(history), "h") == history
 
 
+@pytest.mark.parametrize("mark", "\u0085\u2028\u2029")
+def test_line_separators_within_a_record_part_nothing(mark):
+    history = (past(1, 1), past(2, 1, spellings=(f"微{mark}信",)))
+    assert trends.parse_history(trends.dump_history(history), "h") == history
+
+
 @pytest.mark.parametrize("text", ["{}", "no", '{"date": "yesterday"}'])
 def test_a_damaged_history_names_its_line(text):
     with pytest.raises(DataError, match=r"h\.jsonl, line 2"):
@@ -237,7 +248,10 @@ def test_no_identifier_leaves_in_any_place(identifier, form):
     name = "甲" if identifier in ACCOUNTS else text
     names = dict.fromkeys(("agent_id", "shop", "platform", "error"), name)
     secret = line(text, context=text, labels=LABELS[1:], spans=[(0, len(text))], **names)
-    made = report(build([replace(secret, key=key) for key in "ab"]))
+    keys = [*"ab", "单号" + text, f"{text}#3"] if identifier not in ACCOUNTS else "ab"
+    lines = [replace(secret, key=key, conversation_id=key.removesuffix("#3")) for key in keys]
+    made = report(build(lines))
+    assert len({hit["key"] for hit in page.to_json(made)["hits"]}) == len(keys)
     html = page.to_html(made)
     assert identifier not in html
     assert "<b>" not in html
@@ -382,3 +396,12 @@ def test_lines_read_back_from_a_file_report_the_same(night_file):
     assert (night.total.violations, len(night.templates)) == (3, 1)
     with pytest.raises(DataError, match="--date"):
         trends.record(night)
+
+
+def test_files_with_a_byte_order_mark(night_file, tmp_path):
+    history, service = tmp_path / "h.jsonl", tmp_path / "service.json"
+    history.write_text(trends.dump_history([past(1, 1)]), encoding="utf-8-sig")
+    service.write_text('{"checks": []}', encoding="utf-8-sig")
+    options = ("--history", history, "--service", service)
+    run(night_file, "-o", tmp_path / "r.html", *options)
+    assert len(trends.parse_history(history.read_text(), "h")) == 2

@@ -1,6 +1,10 @@
 """What a queue asks, and what it does not ask twice."""
 
+import argparse
+import importlib.util
+import sys
 from collections import Counter
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -171,3 +175,35 @@ def test_own_vectors_can_be_given():
     # All lines say the same to this encoder, so one is asked.
     assert len(ask(night(), 10, embed=embed)) == 1
     assert calls
+
+
+def simulation():
+    path = Path(__file__).parent.parent / "scripts" / "simulate_labelling.py"
+    spec = importlib.util.spec_from_file_location("simulate_labelling", path)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # dataclasses look their module up
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_a_queue_finds_more_violations_than_chance():
+    """A small run of the script; docs/labelling_loop.md has the whole one."""
+    data = Path(__file__).parent.parent / "data"
+    options = argparse.Namespace(
+        pool=sorted((data / "train").glob("ordinary-*.jsonl"))[:4],
+        tune=sorted((data / "calibration").glob("natural_*.jsonl"))[:1],
+        test=sorted((data / "test").glob("enriched_*.jsonl"))[:1],
+        violating=0.08, hard=0.25, seeds=1,
+    )  # fmt: skip
+    script = simulation()
+    (world,) = script.simulations(options)
+    size = len(world.pool.lines)
+    kinds = Counter("v" if x.labels else "h" if x.clauses else "o" for x in world.pool.lines)
+    assert (kinds["v"] / size, kinds["h"] / size) == pytest.approx((0.08, 0.25), abs=0.01)
+    order = np.random.default_rng(0).permutation(size).tolist()
+    chosen = world.chosen(order[:150], [40, 40], QueueConfig(), 0)
+    drawn = world.random(order, [150, 190, 230])
+    assert chosen[0] == drawn[0]
+    assert chosen[0].violating < chosen[1].violating < chosen[2].violating
+    assert chosen[2].violating > drawn[2].violating
+    assert all(0 <= value <= 1 for p in chosen for value in (p.f1, p.precision))

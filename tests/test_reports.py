@@ -567,5 +567,5 @@ def test_masking_time_stays_linear(unit):
 
 def test_missing_library_names_the_extra(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "jinja2", None)
-    with pytest.raises(pages.MissingExtraError, match=r"cs-classifier\[evaluate\]"):
+    with pytest.raises(pages.MissingExtraError, match=r"\.\[evaluate\]"):
         pages.to_html(REPORT, LABELS)

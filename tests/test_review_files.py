@@ -441,6 +441,40 @@ def test_several_reviewers(tmp_path):
         read(first, second, third)
 
 
+APPEALS = {  # cells of two files, and what is kept: verdict, note, appeal
+    "a later copy with an appeal": (
+        {"复核结果": "确认", "复核人": "甲", "复核备注": "旧"},
+        {"复核结果": "确认", "复核人": "甲", "申诉": "成立"},
+        [("confirmed", "旧", "成立")],
+    ),
+    "an earlier one": (
+        {"复核结果": "确认", "复核人": "甲", "申诉": "成立"},
+        {"复核结果": "确认", "复核人": "甲", "复核备注": "新"},
+        [("confirmed", "新", "成立")],
+    ),
+    "the later one counts": (
+        {"复核结果": "确认", "复核人": "甲", "复核备注": "旧", "申诉": "待处理"},
+        {"复核人": "甲", "复核备注": "新", "申诉": "成立"},
+        [("confirmed", "新", "成立")],
+    ),
+    "a judge without a verdict": (
+        {"复核结果": "确认", "复核人": "甲"},
+        {"复核人": "终审", "申诉": "成立"},
+        [("confirmed", "", ""), (None, "", "成立")],
+    ),
+}
+
+
+@pytest.mark.parametrize("name", APPEALS)
+def test_an_appeal_in_a_second_file_counts(tmp_path, name):
+    first, second, kept = APPEALS[name]
+    files = [write(tmp_path / "a.xlsx"), write(tmp_path / "b.xlsx")]
+    for file, cells in zip(files, (first, second), strict=True):
+        fill(file, {2: cells})
+    found = [review for review in read(*files) if review.sampled == SAMPLED[0]]
+    assert [(review.verdict, review.note, review.appeal) for review in found] == kept
+
+
 def test_a_line_copied_with_another_answer_is_refused(workbook):
     fill(workbook, {2: {"复核结果": "确认"}})
 

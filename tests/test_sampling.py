@@ -258,10 +258,24 @@ def test_one_text_is_reviewed_no_more_often_than_the_cap():
 
 @pytest.mark.parametrize(
     "stratum",
-    [Stratum("rest", 98, 100, uniform=True), Stratum("violation:abuse_harassment", 7, 9)],
+    [
+        Stratum("rest", 98, 100, uniform=True, draw="0a1b2c3d"),
+        Stratum("rest", 98, 100, uniform=True),
+        Stratum("violation:abuse_harassment", 7, 9),
+    ],
 )
 def test_strata_survive_as_text(stratum):
     assert Stratum.parse(str(stratum)) == stratum
+
+
+def test_strata_tell_nights_apart():
+    def draws(scored, seed=0):
+        return {Stratum.parse(row.stratum).draw for row in draw(scored, 60, seed).sampled}
+
+    one = night()
+    other = replace(one, lines=tuple(replace(x, timestamp="2026-11-12 9:00") for x in one.lines))
+    assert len(draws(one)) == 1
+    assert draws(one) == draws(one, seed=1) != draws(other)
 
 
 def test_a_stratum_of_another_tool_is_a_name():

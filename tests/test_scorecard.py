@@ -223,7 +223,7 @@ STATES = [  # verdicts and appeals of the reviews, state, score
     ([("confirmed", "待处理")], "confirmed", 70),
     ([("confirmed", "驳回")], "confirmed", 70),
     ([("confirmed", "成立")], "overturned", 100),
-    ([("confirmed", ""), ("rejected", "")], "doubtful", 100),  # reviewers disagree
+    ([("confirmed", ""), ("rejected", "")], "doubtful", None),  # reviewers disagree
     ([("confirmed", ""), ("confirmed", "")], "confirmed", 70),
 ]
 
@@ -235,6 +235,40 @@ def test_state_of_a_hit(answers, state, points):
     assert [h.state for h in result.hits] == [state]
     assert result.cards[0].score == points
     assert (result.cards[0].verdict == "fail") == (state == "confirmed")
+
+
+def test_another_export_with_the_same_keys_convicts_nobody():
+    tonight = [line(1, "小雨", key="1"), line(2, "小雪", key="2")]
+    old = line(1, "老王", INSULT, key="1", text="你有病吧", timestamp="2026-11-01 10:00:00")
+    result = build(tonight, [review(old)])
+    assert result.hits == ()
+    assert [card.reviewed.decided for card in result.cards] == [0, 0]
+
+
+def test_lines_that_reviewers_disagree_on_are_left_out():
+    lines = [line(i, clause=INSULT) for i in range(3)]
+    second = [review(lines[0], "rejected"), review(lines[1], correction=("promise_breach",))]
+    result = build(lines, [*map(review, lines), *second], rules=SMALL)
+    reviewed = result.cards[0].reviewed
+    assert (reviewed.decided, reviewed.confirmed, reviewed.rate) == (1, 1, None)
+    assert [hit.state for hit in result.hits] == ["doubtful", "doubtful", "confirmed"]
+
+
+def test_lines_that_the_queue_picked_are_hits_but_no_sample():
+    lines = [line(i, clause=INSULT if i < 20 else "") for i in range(40)]
+    picked = [Review(Sampled(x, "queue:uncertain", 1.0, x.suspected), "confirmed") for x in lines]
+    (card,) = build(lines, picked).cards
+    assert (card.reviewed.decided, card.reviewed.confirmed, card.reviewed.rate) == (40, 20, None)
+    (card,) = build(lines, [*picked, review(lines[0]), review(lines[39])], rules=SMALL).cards
+    assert (card.reviewed.decided, card.reviewed.rate.of) == (40, 4)
+
+
+def test_a_suggested_clause_is_told_apart_and_costs_nothing():
+    fields = {"labels": ("abuse_harassment",), "clauses": ("invoice_refusal.x", INSULT)}
+    hit = line(1, **fields)
+    result = build([hit], [review(hit)])
+    assert (result.hits[0].clause, result.hits[0].suggestion) == ("", INSULT)
+    assert [d.clause for d in result.cards[0].deductions] == ["abuse_harassment"]
 
 
 def test_a_violation_that_only_the_reviewer_found_is_a_hit_and_a_correction_decides():

@@ -1,7 +1,9 @@
 """Scorecards and service reports: one truth in every format, evidence, masking, commands."""
 
+import dataclasses
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,13 +16,15 @@ from cs_classifier.cli import scorecards
 from cs_classifier.config import load_config
 from cs_classifier.errors import CsClassifierError, DataError
 from cs_classifier.labels import load_labels
-from cs_classifier.performance import scorecard
+from cs_classifier.performance import dialogues, scorecard
 from cs_classifier.performance.penalties import ScoreRules
 from cs_classifier.prediction import Output
 from cs_classifier.reports import dispute
-from cs_classifier.reports.output import pieces, write_book
+from cs_classifier.reports.masking import pseudonym
+from cs_classifier.reports.output import pieces, write_book, write_text
 from cs_classifier.reports.scorecard import Report
 from cs_classifier.reviews import Review, Sampled
+from cs_classifier.transcripts import ColumnMap
 
 ROOT = Path(__file__).parent.parent
 LABELS = load_labels()
@@ -200,6 +204,111 @@ def test_a_bundle_without_transcript_shows_scored_lines_and_is_masked(scored_fil
     assert "abc12345" not in plain
 
 
+NICKNAME = "小美爱购物"
+
+
+@pytest.fixture
+def named_file(scored_file, tmp_path):
+    """A file in which the conversation is the buyer's nickname, and keys hold identifiers."""
+    path = tmp_path / "s.jsonl"
+    kept = [{**row, "conversation_id": NICKNAME, "turn": i} for i, row in enumerate(rows())]
+    for row in kept:
+        del row["id"]
+    kept[2]["id"] = "13800138000"
+    with tables.Writer(path, columns=list(kept[2]), types=Output(LABELS.ids).types) as writer:
+        writer.write(kept)
+    return path
+
+
+def test_conversations_and_keys_are_masked_and_keys_still_found(named_file, tmp_path):
+    made, lines = report(named_file), scored.read([named_file]).lines
+    made.write(tmp_path / "a.xlsx")
+    book = [
+        str(cell) for row in load_workbook(tmp_path / "a.xlsx")["疑似违规"].values for cell in row
+    ]
+    shown = [made.key(line) for line in lines[:3]]
+    assert len(set(shown)) == 3
+    for key, line in zip(shown, lines, strict=False):
+        bundle = dispute.to_html(made, key, lines=lines)
+        assert bundle == dispute.to_html(made, line.key, lines=lines)
+        for text in (bundle, made.html(), json.dumps(made.json(), ensure_ascii=False), *book):
+            assert NICKNAME not in text
+            assert "13800138000" not in text
+            assert key in text or text in book
+    assert f"{NICKNAME}#0" in report(named_file, masked=False).html()
+
+
+def test_a_key_of_two_lines_is_refused(named_file):
+    made = report(named_file)
+    first, second = (hit.line for hit in made.scorecard.hits[:2])
+    clash = dataclasses.replace(
+        made.scorecard.hits[1], line=dataclasses.replace(second, key=first.key)
+    )
+    hits = (made.scorecard.hits[0], clash)
+    made.scorecard = dataclasses.replace(made.scorecard, hits=hits)
+    with pytest.raises(DataError, match="2 lines have the key"):
+        dispute.to_html(made, first.key, lines=())
+
+
+def test_a_suggested_clause_has_a_question_mark(scored_file):
+    made = report(scored_file)
+    hit = dataclasses.replace(
+        made.scorecard.hits[0], clause="", suggestion="invoice_refusal.outright_refuse"
+    )
+    name = LABELS.clauses[hit.suggestion].zh
+    assert (made.clause(hit), made.clause(made.scorecard.hits[0])) == (f"{name}？", name)
+    made.scorecard = dataclasses.replace(made.scorecard, hits=(hit,))
+    assert f"{name}？" in made.html()
+    assert "未点明条款的命中按该标签最轻的一档计" in made.html()
+
+
+def test_a_line_that_is_not_found_or_found_twice_is_not_marked(scored_file):
+    lines = scored.read([scored_file]).lines
+    first, text = (lines[0].timestamp, "agent", lines[0].text), lines[0].text
+    turns = [
+        [("20:00", "customer", text)],  # the customer says the same
+        [first, first],
+        [("8:00", "agent", text), ("9:00", "agent", text)],
+    ]
+    for spoken in turns:
+        page = dispute.to_html(report(scored_file), "k0", lines=lines, transcript=spoken)
+        assert "未能在会话中唯一定位该行" in page
+        assert page.count("turn here") == 0
+    for spoken in ([first, ("8:00", "agent", text)], [("8:00", "agent", text)]):
+        page = dispute.to_html(report(scored_file), "k0", lines=lines, transcript=spoken)
+        assert "未能在会话中唯一定位该行" not in page
+        assert page.count("turn here") == 1
+
+
+def test_a_correction_to_a_label_that_the_model_lacks(scored_file, tmp_path):
+    file = scored.read([scored_file])
+    known = [i for i, label in enumerate(file.label_ids) if label != "counterfeit_hint"]
+    lines = tuple(
+        replace(line, probabilities=tuple(line.probabilities[i] for i in known))
+        for line in file.lines
+    )
+    file = replace(file, label_ids=tuple(file.label_ids[i] for i in known), lines=lines)
+    sampled = Sampled(lines[3], "a", 1.0, lines[3].labels)
+    reviews = [Review(sampled, "rejected", ("counterfeit_hint",), "质检1")]
+    result = scorecard.build(file, label_set=LABELS, rules=RULES, reviews=reviews)
+    made = Report(result, label_set=LABELS, rules=RULES)
+    (hit,) = (hit for hit in made.json()["hits"] if hit["label"] == "counterfeit_hint")
+    assert hit["probability"] is None
+    made.write(tmp_path / "a.xlsx")
+    assert "概率 –" in made.html()
+    assert "概率 –" in dispute.to_html(made, "k3", lines=lines)
+
+
+def test_half_a_character_does_not_stop_a_report(tmp_path):
+    write_text(tmp_path / "a.html", "好\ud83d")
+    assert (tmp_path / "a.html").read_text(encoding="utf-8") == "好?"
+
+
+def test_blanks_around_ids_do_not_part_a_conversation():
+    rows = [tables.Row(1, {"conversation_id": 0, "role": "客服", "text": "在的"})]
+    assert dialogues.said(rows, "0 ", columns=ColumnMap()) == [("", "agent", "在的")]
+
+
 # Commands
 
 app = typer.Typer()
@@ -236,7 +345,7 @@ def test_the_command_corrects_with_measured_errors(scored_file, tmp_path):
     labels = [{"label": name, "precision_violation": estimate, "recall_violation": estimate}
               for name in LABELS.ids]  # fmt: skip
     path = tmp_path / "estimate.json"
-    path.write_text(json.dumps({"labels": labels}))
+    path.write_text(json.dumps({"labels": labels}), encoding="utf-8-sig")
     run("scorecard", scored_file, "--measured", path, "-o", tmp_path / "a.json")
     data = json.loads((tmp_path / "a.json").read_text())
     assert data["uncorrected_labels"] == []
@@ -290,6 +399,21 @@ def test_service_json_is_what_the_night_report_reads(tmp_path):
         assert wanted <= check.keys()
     pdd = next(check for check in data["checks"] if check["check"] == "pdd_effective_reply")
     assert (pdd["platform"], pdd["denominator"], pdd["met"]) == ("拼多多", 11, None)
+
+
+@pytest.mark.parametrize("suffix", ["json", "xlsx", "html"])
+def test_conversations_are_named_by_a_hash(tmp_path, suffix):
+    transcript, output = tmp_path / "t.csv", tmp_path / f"a.{suffix}"
+    cell = {"conversation_id": NICKNAME, "timestamp": "2026-11-10 10:00:00", "role": "客户",
+            "text": "在吗", "shop": "店", "platform": "拼多多"}  # fmt: skip
+    with tables.Writer(transcript, columns=list(cell)) as out:
+        out.write([cell, {**cell, "conversation_id": "别的", "timestamp": "2026-11-12 10:00:00"}])
+    run("service", transcript, "-o", output)
+    book = load_workbook(output) if suffix == "xlsx" else ()
+    cells = [str(cell) for sheet in book for row in sheet.values for cell in row]
+    text = "\n".join(cells) or output.read_text(encoding="utf-8")
+    assert NICKNAME not in text
+    assert pseudonym(NICKNAME) in text
 
 
 def test_service_workbook_and_page_say_the_formulas_in_words(tmp_path):

@@ -100,8 +100,12 @@ def test_several_files_are_one_night(tmp_path):
 FAULTS = {
     "no columns 'p_<label>'": [{"text": "好的"}],
     "row 2: no columns": [row(), {"text": "好的", "p_other": 0.5}],
-    "row 1: a probability is not a number": [row(p_invoice_refusal="viel")],
+    "row 1: 'viel' in column 'p_invoice_refusal' is no probability; rename": [
+        row(p_invoice_refusal="viel")
+    ],
     "row 1: column 'evidence' is damaged": [row(evidence=[{"label": "x"}])],
+    "row 1: '12.5' in column 'p_price'": [dict(sorted(row(p_price=12.5).items()))],
+    "'\\[1\\]' in column 'p_invoice_refusal'": [row(p_invoice_refusal=[1])],
     "label 'other' has no column": [row(labels=["other"])],
 }
 
@@ -113,6 +117,26 @@ def test_other_files_are_refused_with_file_and_row(tmp_path, message):
     with pytest.raises(DataError, match=message) as caught:
         scored.read([path])
     assert "s.jsonl" in str(caught.value)
+
+
+def test_own_columns_that_begin_like_a_label_stay_out(tmp_path):
+    lines = [{"p_id": 778812345, **row(), "p_price": "12.5"}]
+    found = scored.read([write(tmp_path / "s.csv", lines)])
+    assert found.label_ids == LABELS
+    assert found.lines[0].probabilities == (0.0125, 0.0)
+
+
+def test_columns_in_another_order_are_read(tmp_path):
+    assert (
+        scored.read([write(tmp_path / "s.jsonl", [dict(sorted(row().items()))])]).label_ids
+        == LABELS
+    )
+
+
+def test_a_file_given_twice_is_refused(tmp_path):
+    path = write(tmp_path / "s.jsonl", ROWS)
+    with pytest.raises(DataError, match="given twice"):
+        scored.read([path, tmp_path / ".." / tmp_path.name / "s.jsonl"])
 
 
 def test_an_empty_file_is_an_error(tmp_path):

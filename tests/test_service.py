@@ -8,8 +8,9 @@ from hypothesis import strategies as st
 
 from cs_classifier.config import build_config, load_config
 from cs_classifier.errors import ConfigError
+from cs_classifier.moments import seconds
 from cs_classifier.performance import dialogues, service
-from cs_classifier.performance.clock import local_seconds, spelled, within
+from cs_classifier.performance.clock import spelled, within
 from cs_classifier.tables import Row
 from cs_classifier.transcripts import ColumnMap
 
@@ -336,6 +337,14 @@ def test_conversations_without_times_are_left_out_and_counted():
     assert rate(found, "kuaishou_5_minutes") == (1, 1)
 
 
+def test_times_of_day_tell_no_order_over_midnight():
+    said = rows(["23:59:50 买 在吗", "00:00:10 客 在的"])
+    for row in said:
+        row.values["timestamp"] = row.values["timestamp"].split()[1]
+    found = report(said, decided=False)
+    assert (found.dialogues, found.untimed, found.results) == (0, 1, ())
+
+
 def test_rows_that_belong_nowhere_are_counted():
     good = rows(["10:00:00 买 在吗", "10:01:00 客 在"])
     blank = rows(["10:00:00 买 在吗"], conversation=" ")
@@ -348,7 +357,7 @@ def test_rows_may_come_in_any_order_and_times_in_any_form():
     said = rows(["10:00:00 买 在吗", "10:01:00 客 在", "10:02:00 买 好", "10:09:00 客 嗯"])
     assert report(said[::-1]).results == report(said).results
     epoch = [
-        Row(row.number, {**row.values, "timestamp": local_seconds(row.values["timestamp"]) - 28800})
+        Row(row.number, {**row.values, "timestamp": seconds(row.values["timestamp"]) - 28800})
         for row in said
     ]
     assert report(epoch).results == report(said).results
@@ -394,8 +403,8 @@ def test_windows(window, inside, outside):
     check = RULES.checks[0].model_dump() | {"window": window}
     parsed = service.ReplyRate.model_validate(check).window
     assert spelled(parsed) == window.replace("-", "–")
-    assert all(within(local_seconds(time), parsed) for time in inside)
-    assert not any(within(local_seconds(time), parsed) for time in outside)
+    assert all(within(seconds(time), parsed) for time in inside)
+    assert not any(within(seconds(time), parsed) for time in outside)
 
 
 @pytest.mark.parametrize("window", ["8-9", "25:00-26:00", "08:60-09:00", "ab:cd-09:00"])

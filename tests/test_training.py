@@ -1,4 +1,5 @@
 import json
+import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -9,9 +10,14 @@ from cs_classifier import artifact, datasets, training
 from cs_classifier.config import DecisionConfig, TrainConfig
 from cs_classifier.errors import DataError, LabelError
 from cs_classifier.labels import load_labels
+from cs_classifier.upkeep import promotion
 from tests.conftest import labelled, write_jsonl
 
 LABELS = load_labels()
+
+
+def checksums(*paths: Path) -> dict[str, str]:
+    return {path.as_posix(): datasets.checksum(path) for path in paths}
 
 
 def test_the_artifact_says_how_it_came_about(
@@ -21,13 +27,17 @@ def test_the_artifact_says_how_it_came_about(
     assert manifest.labels == LABELS.ids
     assert manifest.seed == tiny_config.train.seed
     data = tiny_config.data
-    files = (*data.train, *data.calibration, *data.test)
-    expected = {path.as_posix(): datasets.checksum(path) for path in files}
-    assert manifest.data == expected
+    assert manifest.data == checksums(*data.train, *data.calibration)
     details = json.loads((artifact_folder / "training.json").read_text())
+    assert details["tests"] == checksums(*data.test)
+    assert re.fullmatch(r"tiny-\d{14}-\w+", manifest.id)
     assert details["config"]["train"]["epochs"] == tiny_config.train.epochs
     card = (artifact_folder / "README.md").read_text()
     assert manifest.id in card
+    assert set(re.findall("[0-9a-f]{64}", card)) == {
+        *manifest.data.values(),
+        *details["tests"].values(),
+    }
     assert "拒开发票" in card
 
 
@@ -84,3 +94,58 @@ def test_recalibrate_in_place(artifact_folder: Path, corpus: Path, tmp_path: Pat
     )
     assert report.lines == len(datasets.load([corpus / "test.jsonl"], LABELS))
     assert artifact.load(folder).model_id == report.model
+
+
+@pytest.mark.parametrize(("split", "purpose"), [("train", "train"), ("calibration", "calibrate")])
+def test_training_without_gold_lines_is_refused_at_once(
+    tiny_config: TrainConfig, tmp_path: Path, split: str, purpose: str
+) -> None:
+    rows = [row | {"status": "borderline"} for row in labelled("b", 1)]
+    path = write_jsonl(tmp_path / "doubtful.jsonl", rows)
+    data = tiny_config.data.model_copy(update={split: (path,)})
+    config = tiny_config.model_copy(update={"data": data})
+    with pytest.raises(DataError, match=f"no gold lines to {purpose} on"):
+        training.train(config, tmp_path / "model", work=tmp_path / "work")
+    assert not (tmp_path / "work").exists()
+
+
+def test_what_was_only_tested_on_may_judge_the_model(
+    artifact_folder: Path, corpus: Path, tmp_path: Path
+) -> None:
+    frozen = write_jsonl(tmp_path / "frozen.jsonl", labelled("f", 1))
+    mine, calibration, test = (
+        tmp_path / "mine",
+        corpus / "calibration.jsonl",
+        corpus / "test.jsonl",
+    )
+    training.recalibrate(artifact_folder, [calibration], mine, test=[frozen])
+    promotion.check_unused([mine], [frozen, test])
+    details = json.loads((mine / "training.json").read_text())
+    assert details["tests"] == checksums(frozen, test)
+    assert datasets.checksum(frozen) in (mine / "README.md").read_text()
+    training.recalibrate(mine, [frozen], mine)
+    with pytest.raises(DataError, match="cannot judge"):
+        promotion.check_unused([mine], [frozen])
+
+
+def test_models_that_list_test_files_in_the_manifest(
+    artifact_folder: Path, corpus: Path, tmp_path: Path
+) -> None:
+    folder = Path(shutil.copytree(artifact_folder, tmp_path / "model"))
+    details = json.loads((folder / "training.json").read_text())
+    tests = details.pop("tests")
+    artifact.write_json(folder / "training.json", details)
+    manifest = artifact.read_manifest(folder)
+    artifact.seal(folder, manifest.model_copy(update={"data": manifest.data | tests}))
+    promotion.check_unused([folder], [corpus / "test.jsonl"])
+    training.recalibrate(folder, [corpus / "calibration.jsonl"], folder)
+    promotion.check_unused([folder], [corpus / "test.jsonl"])
+    assert artifact.read_manifest(folder).data == manifest.data
+
+
+def test_every_refit_gets_an_id_with_its_time(
+    artifact_folder: Path, corpus: Path, tmp_path: Path
+) -> None:
+    training.recalibrate(artifact_folder, [corpus / "calibration.jsonl"], tmp_path / "mine")
+    old, new = (artifact.read_manifest(f).id for f in (artifact_folder, tmp_path / "mine"))
+    assert re.fullmatch(re.escape(old) + r"\+\d{14}", new)

@@ -14,7 +14,6 @@ from cs_classifier.transcripts import (
     ColumnMap,
     Conversations,
     check_columns,
-    seconds,
 )
 
 NAMES = ("conversation_id", "role", "text", "timestamp", "agent_id")
@@ -371,33 +370,6 @@ def test_long_bubbles_are_not_joined():
 
 
 # Times.
-
-
-@pytest.mark.parametrize(
-    ("value", "expected"),
-    [
-        ("1970-01-02 00:00:01", 86_401),
-        ("1970/1/2 0:00", 86_400),
-        ("1970年1月2日 00:00:01", 86_401),
-        ("1970-01-02T00:00:01.5+08:00", 86_401.5),
-        ("1970-01-02T00:00:01Z", 86_401),
-        ("10:00", 36_000),
-        (1_785_000_000_000, 1_785_000_000),
-        ("1785000000", 1_785_000_000),
-        ("20260801100000", None),
-        ("2026-02-30 10:00:00", None),
-        ("2026-08-01", None),
-        (45_870.5, None),
-        ("inf", None),
-        ("1" * 400, None),
-        (10**400, None),
-        (True, None),
-        (None, None),
-        ([], None),
-    ],
-)
-def test_seconds(value, expected):
-    assert seconds(value) == expected
 
 
 VALUES = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=9) | st.just([])

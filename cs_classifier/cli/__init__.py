@@ -9,9 +9,11 @@ from typing import Annotated
 import typer
 from rich.console import Console
 from rich.logging import RichHandler
+from rich.markup import escape
 
 from cs_classifier import __version__
 from cs_classifier.cli import (
+    bench,
     data,
     labeling,
     models,
@@ -38,6 +40,7 @@ app.command("evaluate")(models.evaluate)
 app.command("calibrate")(models.calibrate)
 app.command("sample")(review.sample)
 app.command("estimate")(review.estimate)
+app.command("bench")(bench.bench)
 app.command("gate")(upkeep.gate)
 app.command("promote")(upkeep.promote)
 app.command("rollback")(upkeep.rollback)
@@ -79,5 +82,6 @@ def main() -> None:
     except CsClassifierError as error:
         if "--debug" in sys.argv:
             raise
-        Console(stderr=True).print(f"[bold red]Error:[/] {error}", highlight=False, soft_wrap=True)
+        text = f"[bold red]Error:[/] {escape(str(error))}"
+        Console(stderr=True).print(text, highlight=False, soft_wrap=True)
         sys.exit(1)

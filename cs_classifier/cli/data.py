@@ -120,6 +120,6 @@ def evade(
         datasets.dump(rows, output / f"{name}.jsonl")
     Console(stderr=True).print(
         f"{len(attacked['plain'])} lines, plain and under {len(attacked) - 1} attacks, "
-        f"written to {output}",
+        f"written to {escape(str(output))}",
         highlight=False,
     )

@@ -85,6 +85,40 @@ def export(
     _say(f"{len(lines)} lines, {unsure} of them borderline → {output}")
 
 
+@app.command("split")
+def split(
+    store: Store,
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder to write the parts to.")],
+    calibration: Annotated[float, typer.Option(min=0, max=1, help="About this share.")] = 0.2,
+    test: Annotated[float, typer.Option(min=0, max=1, help="About this share.")] = 0.2,
+    by: Annotated[
+        Literal["shop", "group"], typer.Option(help="Never parted; group: conversation, template.")
+    ] = "shop",
+) -> None:
+    """Write train.jsonl, calibration.jsonl and test.jsonl that share no shop and no template.
+
+    A line stays in its part while the store grows.
+    """
+    from cs_classifier.labeling import exchange, parting
+    from cs_classifier.labeling import store as stores
+    from cs_classifier.labels import load_labels
+
+    label_set = load_labels()
+    if calibration + test > 1:
+        msg = "--calibration and --test are more than everything"
+        raise typer.BadParameter(msg)
+    known = stores.histories(stores.load(store, label_set)).values()
+    found = parting.part(known, calibration=calibration, test=test, by=by)
+    for name, lines in found.parts.items():
+        exchange.write(lines, output / f"{name}.jsonl", format="jsonl", label_set=label_set)
+        violating = sum(bool(line.labels) for line in lines)
+        sys.stdout.write(f"{name}\t{len(lines)}\t{violating} violating\n")
+    _say(
+        f"left out: {found.borderline} borderline, {found.doubled} whose group, template or words "
+        f"a stricter part holds → {output}"
+    )
+
+
 @app.command("queue")
 def queue(
     scored: Annotated[

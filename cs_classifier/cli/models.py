@@ -8,14 +8,18 @@ from typing import Annotated, Literal
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 
 def train(
     output: Annotated[Path, typer.Option("--output", "-o", help="Model folder to write.")],
-    config: Annotated[Path, typer.Option("--config", "-c", help="Recipe.")] = Path(
-        "configs/train.yaml"
-    ),
+    config: Annotated[
+        Path,
+        typer.Option(
+            "--config", "-c", help="Recipe (YAML): data files, base encoder, training, decision."
+        ),
+    ] = Path("configs/train.yaml"),
     overrides: Annotated[
         list[str] | None,
         typer.Option("--set", help="Change one value: train.epochs=3. Repeatable."),
@@ -51,7 +55,7 @@ def train(
         )
     if report:
         sys.stdout.write(to_text(report, load_labels()) + "\n")
-    console.print(f"Model written to {output}", highlight=False)
+    console.print(escape(f"Model written to {output}"), highlight=False)
 
 
 def evaluate(
@@ -90,7 +94,7 @@ def evaluate(
     sys.stdout.write(rendering.to_text(report, pipeline.label_set) + "\n")
     if output:
         for path in rendering.write(report, pipeline.label_set, output, language):
-            Console(stderr=True).print(f"wrote {path}", highlight=False)
+            Console(stderr=True).print(escape(f"wrote {path}"), highlight=False)
 
 
 def calibrate(
@@ -108,7 +112,11 @@ def calibrate(
     ] = None,
     overrides: Annotated[
         list[str] | None,
-        typer.Option("--set", help="Change one target: precision_floor=0.9. Repeatable."),
+        typer.Option(
+            "--set",
+            help="Change one decision target: precision_floor=0.9, prevalence=0.002, or "
+            "max_review_rate=0.01. Repeatable.",
+        ),
     ] = None,
     test: Annotated[
         list[Path] | None, typer.Option(help="Evaluate on these lines and put it into the card.")
@@ -143,5 +151,6 @@ def calibrate(
     for label, at in zip(pipeline.label_set.labels, pipeline.decision.labels, strict=True):
         proven = "proven" if at.floor_met else "NOT proven (too few positives, or false calls)"
         bounds = f"review≥{at.review:.4f}  violation≥{at.violation:.4f}"
-        console.print(f"{label.zh}  {bounds}  precision floor {proven}", highlight=False)
-    console.print(f"{pipeline.model_id} written to {output}", highlight=False)
+        text = f"{label.zh}  {bounds}  precision floor {proven}"
+        console.print(escape(text), highlight=False)
+    console.print(escape(f"{pipeline.model_id} written to {output}"), highlight=False)

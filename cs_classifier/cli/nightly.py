@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 
 from cs_classifier.errors import ArtifactError, DataError
 
@@ -59,7 +59,7 @@ def report(
     service: Service = None,
     model: Model = None,
     columns: Annotated[
-        str | None, typer.Option(help="The column mapping that 'predict' was given.")
+        str | None, typer.Option(help="The mapping that was given to 'predict'.")
     ] = None,
     language: Annotated[
         Literal["zh", "en"], typer.Option("--language", "-l", help="zh or en.")
@@ -88,7 +88,7 @@ def report(
     usual_date = nightly.night_of(file.lines)
     day = date.date().isoformat() if date else usual_date
     if day != usual_date and usual_date:
-        console.print(f"Note: most lines are of {usual_date}, not {day}", highlight=False)
+        console.print(escape(f"Note: most lines are of {usual_date}, not {day}"), highlight=False)
     night = nightly.build(file, date=day, mask=hide)
     repeated = ""
     changes: tuple[trends.Change, ...] = ()
@@ -133,16 +133,18 @@ def _check_outputs(inputs: list[Path], *outputs: Path | None) -> None:
 
 def _read_history(path: Path) -> tuple[Record, ...]:
     from cs_classifier import trends
+    from cs_classifier.reports.output import read_text
 
-    return trends.parse_history(_text(path), str(path)) if path.exists() else ()
+    return trends.parse_history(read_text(path), str(path)) if path.exists() else ()
 
 
 def _thresholds(model: Path) -> tuple[Decision, str]:
     from cs_classifier.artifact import read_manifest
     from cs_classifier.decision import Decision
+    from cs_classifier.reports.output import read_text
 
     try:
-        decision = Decision.model_validate_json(_text(model / "decision.json"))
+        decision = Decision.model_validate_json(read_text(model / "decision.json"))
     except ValueError as error:
         msg = f"{model / 'decision.json'} does not fit this version; give the folder of a model"
         raise ArtifactError(msg) from error
@@ -150,7 +152,9 @@ def _thresholds(model: Path) -> tuple[Decision, str]:
 
 
 def _object(path: Path) -> dict[str, Any]:
-    value = _json(path)
+    from cs_classifier.reports.output import read_json
+
+    value = read_json(path, "estimate")
     if not isinstance(value, dict):
         msg = f"{path}: not a JSON object; give what 'cs-classifier estimate -o' wrote"
         raise DataError(msg)
@@ -159,26 +163,12 @@ def _object(path: Path) -> dict[str, Any]:
 
 def _list(path: Path) -> list[Any]:
     """The list in the file, or the only list in its object."""
-    value = _json(path)
+    from cs_classifier.reports.output import read_json
+
+    value = read_json(path, "service")
     lists = [v for v in value.values() if isinstance(v, list)] if isinstance(value, dict) else []
     found = lists[0] if len(lists) == 1 else value
     if not isinstance(found, list):
         msg = f"{path}: no list of checks; give what 'cs-classifier service -o' wrote"
         raise DataError(msg)
     return found
-
-
-def _json(path: Path) -> Any:  # noqa: ANN401
-    try:
-        return json.loads(_text(path))
-    except ValueError as error:
-        msg = f"{path} is not JSON"
-        raise DataError(msg) from error
-
-
-def _text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        msg = f"cannot read {path}: {getattr(error, 'strerror', None) or 'not UTF-8'}"
-        raise DataError(msg) from error

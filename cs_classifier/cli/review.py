@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
 Language = Annotated[
     Literal["zh", "en"], typer.Option("--language", "-l", help="Language: zh or en.")
 ]
-_DATE = re.compile(r"(20\d\d)[-/.年](\d{1,2})[-/.月](\d{1,2})")
 
 
 def sample(
@@ -119,7 +119,10 @@ def estimate(
     ] = None,
     history: Annotated[
         Path | None,
-        typer.Option(help="JSONL of nights: compared with, and this night added at its end."),
+        typer.Option(
+            help="JSONL of earlier estimates (not the file of 'report'): compared with; this "
+            "night is added."
+        ),
     ] = None,
     labelled: Annotated[
         Path | None, typer.Option(help="Write the reviewed lines as JSONL for 'calibrate'.")
@@ -163,9 +166,11 @@ def _names(watch: str | None) -> frozenset[str]:
 
     if not watch:
         return frozenset()
-    path = Path(watch)
+    path, is_file = Path(watch), False
+    with suppress(OSError):  # a long list of names is no path
+        is_file = path.is_file()
     try:
-        text = path.read_text(encoding="utf-8-sig") if path.is_file() else watch
+        text = path.read_text(encoding="utf-8-sig") if is_file else watch
     except (OSError, UnicodeDecodeError) as error:
         msg = f"cannot read the watch list {path}: save it as UTF-8 text, one agent per line"
         raise DataError(msg) from error
@@ -174,8 +179,9 @@ def _names(watch: str | None) -> frozenset[str]:
 
 def _night(reviews: Sequence[Review]) -> str:
     """The latest date among the lines' times, else today's."""
-    found = [_DATE.match(review.sampled.line.timestamp) for review in reviews]
-    dates = ["-".join(part.zfill(2) for part in match.groups()) for match in found if match]
+    from cs_classifier.moments import date_of
+
+    dates = filter(None, (date_of(review.sampled.line.timestamp) for review in reviews))
     return max(dates, default=f"{datetime.now(UTC).astimezone():%Y-%m-%d}")
 
 
@@ -185,15 +191,14 @@ def _turns(
     """Time, speaker and text of every row of the wanted conversations."""
     from cs_classifier import tables
 
-    turns: dict[str, list[tuple[str, str, str]]] = {}
+    turns: dict[str, list[tuple[str, str, str]]] = {key.strip(): [] for key in conversations}
     for path in paths:
         for row in tables.read(path):
-            cells = {
-                name: str(mapping.value(row.values, name) or "")
+            values = (
+                mapping.value(row.values, name)
                 for name in ("conversation_id", "timestamp", "role", "speaker", "text")
-            }
-            if (conversation := cells["conversation_id"]) in conversations:
-                speaker = cells["role"] or cells["speaker"]
-                turn = (cells["timestamp"], speaker, cells["text"])
-                turns.setdefault(conversation, []).append(turn)
-    return turns
+            )
+            key, time, role, speaker, text = ("" if v is None else str(v) for v in values)
+            if (key := key.strip()) and key in turns:
+                turns[key].append((time, role or speaker, text))
+    return {key: turns[key.strip()] for key in conversations}

@@ -6,7 +6,7 @@ import json
 from functools import cache
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 from rich.console import Console
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 Columns = Annotated[
     str | None,
     typer.Option(
-        help="How your columns are called: 'text=内容,agent_id=客服昵称', a YAML file, "
-        "or a shipped mapping such as qianniu."
+        help="Names of your columns: 'text=内容,agent_id=客服昵称', a YAML file, "
+        "or a shipped mapping: qianniu, qiyu, pdd, generic_zh."
     ),
 ]
 Model = Annotated[
@@ -65,7 +65,11 @@ def scorecard(
     ] = None,
     dispute: Annotated[
         str | None,
-        typer.Option(help="Write the bundle of one line (.html) instead: its key.", metavar="KEY"),
+        typer.Option(
+            help="Instead of scorecards, write all about one line (.html), for an appeal: the key "
+            "that the scorecard shows beside each hit.",
+            metavar="KEY",
+        ),
     ] = None,
     model: Model = None,
     language: Language = "zh",
@@ -82,6 +86,7 @@ def scorecard(
     from cs_classifier.labels import load_labels
     from cs_classifier.performance import scorecard as scorecards
     from cs_classifier.performance.penalties import ScoreRules
+    from cs_classifier.reports.output import read_json
     from cs_classifier.reports.scorecard import Report
     from cs_classifier.resources import find
     from cs_classifier.transcripts import ColumnMap
@@ -103,7 +108,7 @@ def scorecard(
         rules=rules,
         by=by,
         reviews=reviews,
-        measured=scorecards.parse_measured(_read_json(measured)) if measured else None,
+        measured=scorecards.parse_measured(read_json(measured, "estimate")) if measured else None,
         insult=_insult(rules),
     )
     report = Report(result, label_set=label_set, rules=rules, language=language, masked=not no_mask)
@@ -184,17 +189,6 @@ def _check_output(output: Path, dispute: str | None) -> None:
         raise typer.BadParameter(msg, param_hint="--output")
 
 
-def _read_json(path: Path) -> Any:  # noqa: ANN401
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        msg = f"cannot read {path}: {error.strerror}"
-        raise DataError(msg) from error
-    except ValueError as error:
-        msg = f"{path} is not valid JSON; give what 'cs-classifier estimate -o' wrote"
-        raise DataError(msg) from error
-
-
 def _insult(rules: ScoreRules) -> Callable[[str], bool] | None:
     """Whether a rule of one of the provoking clauses matches; texts repeat, so it remembers."""
     if not rules.provoked_clauses:
@@ -226,9 +220,9 @@ def _write_bundle(
     from cs_classifier.reports.output import write_text
     from cs_classifier.rules import load_rules
 
-    own = next((line for line in lines.lines if line.key == key), None)
+    own = dispute.line_of(report, key)
     spoken = []
-    if own and own.conversation_id:
+    if own.conversation_id:
         rows = chain.from_iterable(map(tables.read, transcripts))
         spoken = dialogues.said(rows, own.conversation_id, columns=mapping)
     page = dispute.to_html(
@@ -237,7 +231,7 @@ def _write_bundle(
         lines=lines.lines,
         transcript=spoken,
         rules={rule.id: dispute.RuleText(rule.clause, rule.source) for rule in load_rules().rules},
-        thresholds=_thresholds(model, own.model) if own else None,
+        thresholds=_thresholds(model, own.model),
     )
     write_text(output, page)
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import shlex
+import signal
 import sys
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from rich.console import Console
@@ -21,7 +24,11 @@ from rich.progress import (
 )
 from rich.text import Text
 
+from cs_classifier.errors import CsClassifierError
+
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from cs_classifier.pipeline import Pipeline
     from cs_classifier.records import Prediction
 
@@ -54,8 +61,8 @@ def predict(
     columns: Annotated[
         str | None,
         typer.Option(
-            help="How your columns are called: 'text=内容,agent_id=客服昵称', a YAML file, "
-            "or a shipped mapping such as qianniu."
+            help="Names of your columns: 'text=内容,agent_id=客服昵称', a YAML file, "
+            "or a shipped mapping: qianniu, qiyu, pdd, generic_zh."
         ),
     ] = None,
     input_format: Annotated[
@@ -65,6 +72,11 @@ def predict(
         str | None, typer.Option(help="Output format, when the suffix does not tell.")
     ] = None,
     threads: Annotated[int, typer.Option(min=0, help="Threads; 0 uses every core.")] = 0,
+    engine: Annotated[
+        Literal["auto", "onnx", "openvino", "torch"],
+        typer.Option(help="What runs the encoder; auto chooses by the CPU and says why."),
+    ] = "auto",
+    device: Annotated[Literal["cpu", "cuda"], typer.Option(help="Where the encoder runs.")] = "cpu",
     language: Annotated[
         Literal["zh", "en"],
         typer.Option("--language", "-l", help="Language of the summary: zh or en."),
@@ -72,20 +84,88 @@ def predict(
     quiet: Annotated[
         bool, typer.Option("--quiet", "-q", help="No progress bar, no summary.")
     ] = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Continue a run that was cut off; else begin.")
+    ] = False,
+    chunk: Annotated[
+        int, typer.Option(min=1, help="Rows that are read, scored and written together.")
+    ] = 8192,
+    ray: Annotated[
+        bool,
+        typer.Option(
+            "--ray", help="As a Ray job: INPUT and --output are folders, with a file per worker."
+        ),
+    ] = False,
+    workers: Annotated[
+        int, typer.Option(min=0, help="With --ray: workers, each with --threads; 0 uses all.")
+    ] = 0,
 ) -> None:
     """Score transcripts: one output row per agent line, input columns kept, in input order.
 
     With a role column, only the agent's lines are scored and each gets the customer's preceding
     message as context. Rows that cannot be scored are kept, with the reason in 'error'.
+
+    A run can be cut off at any time; finished chunks are kept beside the output, and --resume goes
+    on behind them.
     """
-    from cs_classifier import artifact, prediction, tables
+    from cs_classifier import artifact, chunks, prediction
+    from cs_classifier.labels import load_labels
     from cs_classifier.reports import summary
     from cs_classifier.transcripts import ColumnMap
 
     console = Console(stderr=True)
     mapping = ColumnMap.parse(columns)
-    pipeline = artifact.load(model, threads=threads)
-    with Progress(
+    model = model or artifact.default_path()
+    with (
+        _progress(console, quiet=quiet) as progress,
+        _stoppable(console, progress, output if ray else chunks.folder_of(output)),
+    ):
+        task = progress.add_task("scoring", total=None)
+        report: dict[str, Any] = {
+            "on_progress": lambda rows: progress.advance(task, rows),
+            "on_notice": lambda text: console.print(f"Note: {escape(text)}", highlight=False),
+        }
+        if ray:
+            from cs_classifier import cluster
+
+            options = cluster.Options(
+                model,
+                mapping,
+                threads=threads or 1,
+                engine=engine,
+                device=device,
+                chunk=chunk,
+            )
+            result = cluster.predict_folder(
+                inputs, output, options=options, workers=workers, resume=resume, **report
+            )
+        else:
+            pipeline = artifact.load(model, threads=threads, engine=engine, device=device)
+            if not quiet:
+                report["on_notice"](f"engine {getattr(pipeline.encoder, 'reason', engine)}")
+            progress.update(task, total=_rows(inputs))
+            result = prediction.predict_files(
+                pipeline,
+                inputs,
+                output,
+                columns=mapping,
+                input_format=input_format,
+                output_format=output_format,
+                resume=resume,
+                chunk=chunk,
+                **report,
+            )
+    if not quiet:
+        target = console if str(output) == "-" else Console()
+        target.print(
+            escape(summary.to_text(result, load_labels(model / "labels.yaml"), language=language)),
+            highlight=False,
+            soft_wrap=True,
+        )
+
+
+def _progress(console: Console, *, quiet: bool) -> Progress:
+    return Progress(
         SpinnerColumn(),
         TextColumn("scoring"),
         BarColumn(),
@@ -94,27 +174,43 @@ def predict(
         TimeRemainingColumn(),
         console=console,
         disable=quiet or not console.is_terminal,
-    ) as progress:
-        estimates = [tables.estimate_rows(path) for path in inputs]
-        total = None if None in estimates else sum(filter(None, estimates))
-        task = progress.add_task("scoring", total=total)
-        result = prediction.predict_files(
-            pipeline,
-            inputs,
-            output,
-            columns=mapping,
-            input_format=input_format,
-            output_format=output_format,
-            on_progress=lambda rows: progress.advance(task, rows),
-            on_notice=lambda text: console.print(f"Note: {escape(text)}", highlight=False),
-        )
-    if not quiet:
-        target = console if str(output) == "-" else Console()
-        target.print(
-            escape(summary.to_text(result, pipeline.label_set, language=language)),
-            highlight=False,
-            soft_wrap=True,
-        )
+    )
+
+
+def _rows(inputs: list[Path]) -> int | None:
+    from cs_classifier import tables
+
+    estimates = [tables.estimate_rows(path) for path in inputs]
+    return None if None in estimates else sum(filter(None, estimates))
+
+
+@contextmanager
+def _stoppable(console: Console, progress: Progress, kept: Path) -> Iterator[None]:
+    """When the block fails or is stopped, by Ctrl-C or SIGTERM, say what is ``kept`` of it."""
+    stopped_by = [signal.SIGINT]
+
+    def stop(number: int, _: object) -> None:
+        stopped_by.append(signal.Signals(number))
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    except (KeyboardInterrupt, CsClassifierError) as error:
+        progress.stop()
+        rows = sum(int(task.completed) for task in progress.tasks)
+        if rows and kept.exists():
+            words = [word for word in sys.argv[1:] if word != "--resume"]
+            again = shlex.join(["cs-classifier", *words, "--resume"])
+            text = f"Stopped. {rows:,} rows are finished and kept in {kept}; to continue:\n{again}"
+            console.print(escape(text), highlight=False, soft_wrap=True)
+        elif isinstance(error, KeyboardInterrupt):
+            console.print("Stopped; nothing was finished, so nothing is kept.")
+        if isinstance(error, KeyboardInterrupt):
+            raise typer.Exit(128 + stopped_by[-1]) from None
+        raise
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def explain(

@@ -55,7 +55,7 @@ def estimate(
         reviews: all rows of the returned workbooks, open ones too; of one night or of several.
         label_ids: the labels that the lines were scored for, in order.
         night: names the sample, as 2026-11-11; earlier reports of that name are not compared with.
-        previous: earlier reports.
+        previous: earlier reports; those of other models are not compared with.
         floor: precision that the violation decision is to hold.
 
     Raises:
@@ -63,7 +63,7 @@ def estimate(
         MissingExtraError: scipy is not installed.
     """
     rows, disputed = merged(reviews)
-    if any(row.sampled.stratum.startswith("queue:") for row in rows):
+    if any(row.sampled.picked for row in rows):
         msg = "these lines come from 'label queue', which is no sample; use 'label import' for them"
         raise DataError(msg)
     answered = [row for row in rows if row.truth is not None]
@@ -83,10 +83,11 @@ def estimate(
     any_true = Answers(names, weight, np.any(truth, axis=1), level.max(axis=1))
     seen = sum(s.lines for s in strata if s.answered)
     lines = max(_night_lines(rows), sum(s.lines for s in strata))
-    earlier = [one for one in previous if one.night != night]
+    models = tuple(dict.fromkeys(row.sampled.line.model for row in rows))
+    earlier = [one for one in previous if one.night != night and {*one.models} == {*models}]
     report = EstimateReport(
         night=night,
-        models=tuple(dict.fromkeys(row.sampled.line.model for row in rows)),
+        models=models,
         reviewed=len(answered),
         open=sum(row.verdict is None for row in rows),
         doubtful=sum(row.verdict == "doubtful" for row in rows) - disputed,
@@ -137,9 +138,9 @@ def _weights(rows: Sequence[Review]) -> tuple[Ints, Array, tuple[StratumCounts, 
     answered = np.array([row.truth is not None for row in rows])
     strata = []
     for i, name in enumerate(names):
-        # Nights that are pooled differ in their counts; without counts the weights must do.
-        nights = {(s.lines, s.total) for s in parsed if s.name == name}
-        lines = sum(count for count, _ in nights) or float(inverse[code == i].sum())
+        # Nights may be pooled; without counts the weights must do.
+        nights = {(s.draw, s.lines, s.total) for s in parsed if s.name == name}
+        lines = sum(count for _, count, _ in nights) or float(inverse[code == i].sum())
         mine = answered & (code == i)
         if mine.any():
             inverse[mine] *= lines / inverse[mine].sum()
@@ -154,7 +155,8 @@ def _plan_order(name: str) -> tuple[int, str]:
 
 
 def _night_lines(rows: Sequence[Review]) -> int:
-    return sum({Stratum.parse(row.sampled.stratum).total for row in rows})
+    nights = {(s.draw, s.total) for row in rows if (s := Stratum.parse(row.sampled.stratum))}
+    return sum(total for _, total in nights)
 
 
 def _columns(answered: Sequence[Review], label_ids: Sequence[str]) -> tuple[Flags, Ints, Array]:

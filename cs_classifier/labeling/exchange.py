@@ -42,6 +42,7 @@ _NAMES: dict[str, tuple[str, ...]] = {
     "status": ("status",),
     "group": ("group",),
     "origin": ("origin",),
+    "shop": ("shop", "店铺"),
 }  # folded column names of tables with labels
 _HIDDEN = {folded(name) for name in (COLUMNS[-1].zh, COLUMNS[-1].en)}  # only review sheets have it
 _MOST = 10  # problems that one error names
@@ -184,6 +185,7 @@ def _of_row(
         group=text["group"] or template(line.message.text),
         # Nobody knows how these lines were drawn.
         origin=line.origin or "enriched:import",
+        shop=text["shop"],
         who=text["who"] or common.who,
         when=common.when,
         file=common.file,
@@ -221,6 +223,7 @@ def _of_review(review: Review, path: Path, common: _Common) -> Event | None:
         reason="; ".join(filter(None, (review.note, review.appeal))),
         group=line.conversation_id or template(line.text),
         origin=f"{part}:{path.stem}",
+        shop=line.shop,
         who=review.annotator or common.who,
         when=common.when,
         file=common.file,

@@ -55,6 +55,7 @@ class Event:
     reason: str = ""
     group: str = ""
     origin: str = ""
+    shop: str = ""
     file: str = ""
 
     @property
@@ -119,6 +120,11 @@ class History:
             if found := [event for event in self.events if event.source == source]:
                 return found[-1]
         return None
+
+    @property
+    def shop(self) -> str:
+        """Whose agent wrote it; empty where no event says so."""
+        return next((event.shop for event in self.events if event.shop), "")
 
     @property
     def disputed(self) -> bool:
@@ -259,6 +265,7 @@ def dumps(event: Event) -> str:
         "source": event.source,
         "group": event.group,
         "origin": event.origin,
+        "shop": event.shop,
         "from": event.file,
     }
     return json.dumps(values, ensure_ascii=False, sort_keys=True)
@@ -290,6 +297,7 @@ def parse(row: Mapping[str, Any], label_set: LabelSet, where: str) -> Event:
             reason=line.note,
             group=str(row["group"]),
             origin=line.origin,
+            shop=str(row.get("shop", "")),
             file=str(row["from"]),
         )
     except KeyError as error:

@@ -1,4 +1,4 @@
-"""Local times of transcript cells, and windows of the day."""
+"""Windows of the day."""
 
 from __future__ import annotations
 
@@ -6,44 +6,10 @@ from typing import TYPE_CHECKING, Annotated
 
 from pydantic import BeforeValidator
 
-from cs_classifier.transcripts import seconds
+from cs_classifier.moments import DAY
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-DAY = 86_400.0
-_EAST_8 = 8 * 3600.0  # epoch numbers count from UTC; the platforms' clocks are all +08:00
-
-
-def local_seconds(value: object) -> float | None:
-    """Seconds from 1970-01-01 00:00 local time; ``None`` if the cell is no time.
-
-    >>> local_seconds("1970-01-02 08:00"), local_seconds(1_700_000_000)
-    (115200.0, 1700028800.0)
-    """
-    found = seconds(value)
-    if found is None:
-        return None
-    return found + _EAST_8 if _is_number(value) else found
-
-
-def _is_number(value: object) -> bool:
-    try:
-        float(str(value))
-    except ValueError:
-        return False
-    return True
-
-
-def day(moment: float) -> str:
-    """The date of a local time, ISO.
-
-    >>> day(115200.0)
-    '1970-01-02'
-    """
-    from datetime import datetime, timedelta
-
-    return (datetime(1970, 1, 1) + timedelta(seconds=moment)).date().isoformat()
 
 
 def _minutes(text: str) -> int:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
 from cs_classifier.matching import compile_pattern
-from cs_classifier.performance.clock import local_seconds
+from cs_classifier.moments import DAY, seconds
 from cs_classifier.transcripts import NEEDS_MEDIA_REVIEW, Conversations
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ class Transcript:
     dialogues: tuple[Dialogue, ...]
     end: float
     rows: int
-    untimed: int  # dialogues left out: a message has no time that is understood
+    untimed: int  # dialogues left out: a message has no time, or one without a date
     unplaced: int  # rows left out: no conversation id, an unknown role, or damaged
 
 
@@ -96,8 +96,8 @@ def collect(
             continue
         reader.note(row, facts[conversation])
         text = reader.text(row, role)
-        time = local_seconds(columns.value(row.values, "timestamp"))
-        if text is not None and time is not None:
+        time = seconds(columns.value(row.values, "timestamp"))
+        if text is not None and time is not None and time >= DAY:
             agent = reader.cell(row, "agent_id") if role == "agent" else ""
             events[conversation].append(Event(time, role, agent, text))
         elif text is not None and role != "system":
@@ -167,7 +167,7 @@ def said(
     return [
         (reader.cell(row, "timestamp"), role, reader.cell(row, "text"))
         for row in rows
-        if reader.conversation(row) == conversation and (role := reader.role(row))
+        if reader.conversation(row) == conversation.strip() and (role := reader.role(row))
     ]
 
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from cs_classifier.performance.peers import Member
     from cs_classifier.performance.penalties import AppealState, ScoreRules
     from cs_classifier.reviews import Review
-    from cs_classifier.scored import ScoredLine
+    from cs_classifier.scored import Identity, ScoredLine
 
 State = Literal["suspected", "confirmed", "rejected", "doubtful", "overturned"]
 _ORDER: tuple[AppealState, ...] = ("upheld", "pending", "dismissed")
@@ -33,6 +33,7 @@ class Hit:
     line: ScoredLine
     label: str
     clause: str  # empty if no evidence names one
+    suggestion: str  # the clause that the model finds likeliest; nothing is deducted for it
     severity: int
     state: State
     appeal: AppealState | None
@@ -42,9 +43,15 @@ class Hit:
 
 
 def confirmed(reviews: Sequence[Review]) -> frozenset[str] | None:
-    """Labels that every decided review of a line confirms; ``None`` while nothing is decided."""
+    """Labels that every decided review of a line confirms.
+
+    ``None`` while nothing is decided, and where reviewers found labels but agree on none.
+    """
     truths = [frozenset(r.truth) for r in reviews if r.truth is not None]
-    return frozenset.intersection(*truths) if truths else None
+    if not truths:
+        return None
+    agreed = frozenset.intersection(*truths)
+    return agreed if agreed or not any(truths) else None
 
 
 def appeal_of(reviews: Sequence[Review], rules: ScoreRules) -> AppealState | None:
@@ -70,7 +77,7 @@ def appeal_of(reviews: Sequence[Review], rules: ScoreRules) -> AppealState | Non
 
 def find(
     members: Mapping[Member, Sequence[ScoredLine]],
-    reviews: Mapping[str, Sequence[Review]],
+    reviews: Mapping[Identity, Sequence[Review]],
     *,
     label_set: LabelSet,
     rules: ScoreRules,
@@ -80,7 +87,7 @@ def find(
 
     Args:
         members: scored lines of each member.
-        reviews: reviews by the key of the line.
+        reviews: reviews by the identity of the line.
         label_set: for the severity of clauses.
         rules: for appeals and for the phrases that take a line back.
         insult: whether a customer's words insult.
@@ -94,7 +101,7 @@ def find(
             conversations[line.conversation_id].append(line)
     for member, lines in members.items():
         for line in lines:
-            own = tuple(reviews.get(line.key, ()))
+            own = tuple(reviews.get(line.identity, ()))
             true = confirmed(own) or frozenset()
             labels = dict.fromkeys((*line.labels, *sorted(true)))
             if not labels:
@@ -110,6 +117,7 @@ def find(
                     line=line,
                     label=label,
                     clause=clause,
+                    suggestion=_suggestion(line, label),
                     severity=severity(label_set, label, clause),
                     state=_state(label, own, appeal),
                     appeal=appeal,
@@ -132,6 +140,10 @@ def _state(label: str, reviews: Sequence[Review], appeal: AppealState | None) ->
 def clause_of(line: ScoredLine, label: str) -> str:
     """The clause that the first evidence for a label names; empty if none does."""
     return next((e.clause for e in line.evidence if e.label == label and e.clause), "")
+
+
+def _suggestion(line: ScoredLine, label: str) -> str:
+    return next((clause for clause in line.clauses if clause.partition(".")[0] == label), "")
 
 
 def severity(label_set: LabelSet, label: str, clause: str) -> int:

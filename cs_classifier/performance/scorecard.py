@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from cs_classifier.errors import DataError
+from cs_classifier.moments import date_of, seconds
 from cs_classifier.performance import hits as hit_finding
 from cs_classifier.performance import peers, shrinkage
-from cs_classifier.performance.clock import DAY, day, local_seconds, within
+from cs_classifier.performance.clock import within
 from cs_classifier.performance.peers import Cell, Figures, Measured, Member, Triple, Volume
 from cs_classifier.performance.penalties import (
     Deduction,
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
     from cs_classifier.performance.hits import Hit
     from cs_classifier.performance.shrinkage import Rate
     from cs_classifier.reviews import Review
-    from cs_classifier.scored import ScoredFile, ScoredLine
+    from cs_classifier.scored import Identity, ScoredFile, ScoredLine
 
 By = Literal["agent", "shop", "team", "shift"]
 BY: tuple[By, ...] = ("agent", "shop", "team", "shift")
@@ -59,7 +60,7 @@ class Reviewed:
 
     decided: int
     confirmed: int  # with at least one confirmed label
-    rate: Rate | None  # confirmed, weighted by inclusion probability
+    rate: Rate | None  # confirmed, weighted by inclusion probability; of drawn lines only
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,9 +164,9 @@ def build(  # noqa: PLR0913
     check_clauses(rules, label_set.clauses, label_set.ids)
     lines = [line for line in scored.lines if line.probabilities]
     members = _members(lines, by, rules)
-    by_key: dict[str, list[Review]] = defaultdict(list)
+    by_line: dict[Identity, list[Review]] = defaultdict(list)
     for review in reviews:
-        by_key[review.sampled.line.key].append(review)
+        by_line[review.sampled.line.identity].append(review)
     volumes = {member: _volume(own, by, rules) for member, own in members.items()}
     comparison = peers.compare(
         volumes,
@@ -175,13 +176,13 @@ def build(  # noqa: PLR0913
         rng=rng or np.random.default_rng(_SEED),
     )
     found = tuple(
-        hit_finding.find(members, by_key, label_set=label_set, rules=rules, insult=insult)
+        hit_finding.find(members, by_line, label_set=label_set, rules=rules, insult=insult)
     )
-    past = _earlier(by_key, {line.key for line in scored.lines}, by, rules, label_set)
+    past = _earlier(by_line, {line.identity for line in scored.lines}, by, rules, label_set)
     own_hits: dict[Member, list[Hit]] = defaultdict(list)
     for hit in found:
         own_hits[hit.member].append(hit)
-    make = _Maker(rules, by, by_key)
+    make = _Maker(rules, by, by_line)
     cards = [
         make.card(
             member, own, volumes[member], comparison.figures[member], own_hits[member], past[member]
@@ -211,7 +212,7 @@ def shift_of(line: ScoredLine, rules: ScoreRules) -> str:
     """The line's shift: its column, else by its time; empty if neither is there."""
     if line.shift or not rules.shifts:
         return line.shift
-    moment = local_seconds(line.timestamp)
+    moment = seconds(line.timestamp)
     if moment is None:
         return ""
     return next((name for name, window in rules.shifts.items() if within(moment, window)), "")
@@ -264,18 +265,18 @@ def _team(lines: Iterable[ScoredLine]) -> str:
 
 
 def _earlier(
-    reviews: Mapping[str, Sequence[Review]],
-    tonight: set[str],
+    reviews: Mapping[Identity, Sequence[Review]],
+    tonight: set[Identity],
     by: By,
     rules: ScoreRules,
     label_set: LabelSet,
 ) -> dict[Member, list[Offence]]:
     """Offences confirmed on lines of other nights."""
     past: dict[Member, list[Offence]] = defaultdict(list)
-    for key, own in reviews.items():
+    for identity, own in reviews.items():
         line = own[0].sampled.line
         member = _member(line, by, rules)
-        if key in tonight or member is None:
+        if identity in tonight or member is None:
             continue
         if hit_finding.appeal_of(own, rules) != "upheld":
             for label in hit_finding.confirmed(own) or ():
@@ -286,12 +287,7 @@ def _earlier(
 
 
 def _offence(line: ScoredLine, label: str, clause: str, severity: int) -> Offence:
-    return Offence(clause or label, severity, _day(line))
-
-
-def _day(line: ScoredLine) -> str:
-    moment = local_seconds(line.timestamp)
-    return "" if moment is None or moment < DAY else day(moment)  # a time of day has no date
+    return Offence(clause or label, severity, date_of(line.timestamp))
 
 
 @dataclass(frozen=True)
@@ -300,7 +296,7 @@ class _Maker:
 
     rules: ScoreRules
     by: By
-    reviews: Mapping[str, Sequence[Review]]
+    reviews: Mapping[Identity, Sequence[Review]]
 
     def card(  # noqa: PLR0913, PLR0917
         self,
@@ -313,7 +309,7 @@ class _Maker:
     ) -> Card:
         true = [hit for hit in hits if hit.state == "confirmed"]
         by_label = Counter(hit.label for hit in true)
-        reviewed = self._reviewed(lines, {hit.line.key for hit in true})
+        reviewed = self._reviewed(lines, {hit.line.identity for hit in true})
         offences = [_offence(hit.line, hit.label, hit.clause, hit.severity) for hit in true]
         scored = self.by == "agent" and reviewed.decided > 0
         deductions = deduct(offences, self.rules, earlier=past) if scored else ()
@@ -338,16 +334,21 @@ class _Maker:
             verdict=decision if scored else "none",
         )
 
-    def _reviewed(self, lines: Sequence[ScoredLine], true: set[str]) -> Reviewed:
-        decided = [
-            (line.key in true, own[0].sampled.probability)
-            for line in lines
-            if hit_finding.confirmed(own := self.reviews.get(line.key, ())) is not None
-        ]
+    def _reviewed(self, lines: Sequence[ScoredLine], true: set[Identity]) -> Reviewed:
+        decided = 0
+        sample = []  # confirmed or not, inclusion probability
+        for line in lines:
+            own = self.reviews.get(line.identity, ())
+            if hit_finding.confirmed(own) is None:
+                continue
+            decided += 1
+            drawn = (review.sampled for review in own if not review.sampled.picked)
+            if first := next(drawn, None):
+                sample.append((line.identity in true, first.probability))
         rate = None
-        if len(decided) >= self.rules.minimum.reviewed:
-            rate = shrinkage.hajek(*zip(*decided, strict=True))
-        return Reviewed(len(decided), len(true), rate)
+        if len(sample) >= self.rules.minimum.reviewed:
+            rate = shrinkage.hajek(*zip(*sample, strict=True))
+        return Reviewed(decided, len(true), rate)
 
 
 def _appeals(hits: Iterable[Hit]) -> Appeals:

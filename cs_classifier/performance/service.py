@@ -19,7 +19,8 @@ from pydantic import Field
 from cs_classifier.config import Config
 from cs_classifier.matching import compile_pattern
 from cs_classifier.metrics import wilson
-from cs_classifier.performance.clock import DAY, Window, day, within
+from cs_classifier.moments import DAY, day
+from cs_classifier.performance.clock import Window, within
 from cs_classifier.performance.dialogues import Dialogue, Event, replies
 
 if TYPE_CHECKING:
@@ -303,7 +304,7 @@ class ServiceReport:
     results: tuple[Result, ...]
     dialogues: int
     rows: int
-    untimed: int  # dialogues left out: a message has no time that is understood
+    untimed: int  # dialogues left out: a message has no time, or one without a date
     unplaced: int  # rows left out: no conversation id, an unknown role, or damaged
     files: tuple[str, ...]
 

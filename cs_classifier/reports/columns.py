@@ -6,6 +6,8 @@ import html
 import math
 from typing import TYPE_CHECKING
 
+from cs_classifier.errors import MissingExtraError
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -22,8 +24,15 @@ def chart(title: str, description: str, bars: Sequence[Bar], *, every: int = 1) 
 
     A share of too few lines is a small cross, one of no lines is left out. The result may stand in
     a page as it is.
+
+    Raises:
+        MissingExtraError: markupsafe, which jinja2 brings, is not installed.
     """
-    from markupsafe import Markup
+    try:
+        from markupsafe import Markup
+    except ImportError:
+        extra = "evaluate"
+        raise MissingExtraError(extra, "jinja2") from None
 
     top = _ceiling(max(_heights([share for _, share, _ in bars if share.enough])))
     step = (_WIDTH - _LEFT - 4) / max(1, len(bars))

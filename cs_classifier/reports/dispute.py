@@ -49,32 +49,31 @@ def to_html(  # noqa: PLR0913
 
     Args:
         report: the scorecard's report, which says whether identifiers are masked.
-        key: of the line, as the scorecard shows it.
+        key: of the line, as the scorecard shows it or as in the file.
         lines: all scored lines, shown around it where ``transcript`` is empty.
         transcript: every message of its conversation.
         rules: clause and source of each rule.
         thresholds: label to (review, violation) of the model that scored the line, if known.
 
     Raises:
-        DataError: no hit has this key.
+        DataError: no hit has this key, or those of several lines.
         MissingExtraError: jinja2 is not installed.
     """
-    hits = [hit for hit in report.scorecard.hits if hit.line.key == key]
-    if not hits:
-        msg = f"no hit has the key '{key}'; the scorecard shows the key of every hit"
-        raise DataError(msg)
-    line = hits[0].line
+    line = line_of(report, key)
+    hits = [hit for hit in report.scorecard.hits if hit.line == line]
     spoken = list(transcript) or _scored_around(line, lines)
+    here = _position(line, spoken)
     return render(
         "dispute.html.j2",
         words=report.words,
         language="zh-CN" if report.language == "zh" else "en",
-        key=key,
+        key=report.key(line),
         facts=_facts(report, line),
         pieces=pieces(line.text, [(e.start, e.end) for e in line.evidence], masked=report.masked),
         context=report.show(line.context),
         hits=[_hit(report, hit, thresholds) for hit in hits],
-        turns=list(_turns(report, line, spoken)),
+        turns=list(_turns(report, line, spoken, here)),
+        located=here is not None,
         complete=bool(transcript),
         rules=[
             (rule, report.label(rules[rule].clause), rules[rule].source)
@@ -86,14 +85,31 @@ def to_html(  # noqa: PLR0913
     )
 
 
+def line_of(report: Report, key: str) -> ScoredLine:
+    """The line with a hit whose key, as shown or as in the file, is ``key``.
+
+    Raises:
+        DataError: there is none, or there are several.
+    """
+    lines = dict.fromkeys(hit.line for hit in report.scorecard.hits)
+    found = [line for line in lines if key in {line.key, report.key(line)}]
+    if len(found) == 1:
+        return found[0]
+    if found:
+        msg = f"{len(found)} lines have the key '{key}'; give the key as it is in the file"
+    else:
+        msg = f"no hit has the key '{key}'; the scorecard shows the key of every hit"
+    raise DataError(msg)
+
+
 def _facts(report: Report, line: ScoredLine) -> list[tuple[str, str]]:
     words = report.words
     values = {
-        "key": line.key,
+        "key": report.key(line),
         "agent": line.agent_id,
         "shop": line.shop,
         "platform": line.platform,
-        "conversation": line.conversation_id,
+        "conversation": report.conversation(line),
         "time": line.timestamp,
         "row": f"{line.file}:{line.row}",
         "model": line.model,
@@ -113,7 +129,7 @@ def _hit(
         "state": words[hit.state],
         "bad": hit.state == "confirmed",
         "appeal": words[hit.appeal] if hit.appeal else "",
-        "clause": report.label(hit.clause),
+        "clause": report.clause(hit),
         "clause_id": hit.clause,
         "definition": clause.definition if clause else "",
         "rule": clause.rule if clause else "",
@@ -144,13 +160,21 @@ def _scored_around(line: ScoredLine, lines: Iterable[ScoredLine]) -> list[Spoken
     return found
 
 
-def _turns(report: Report, line: ScoredLine, spoken: Sequence[Spoken]) -> Iterable[dict[str, Any]]:
+def _position(line: ScoredLine, spoken: Sequence[Spoken]) -> int | None:
+    """Where the line stands; ``None`` if it is not found, or if several could be it."""
+    text, time = line.text.strip(), line.timestamp.strip()
+    same = [i for i, turn in enumerate(spoken) if turn[1] == "agent" and turn[2].strip() == text]
+    found = [i for i in same if spoken[i][0].strip() == time] or same
+    return found[0] if len(found) == 1 else None
+
+
+def _turns(
+    report: Report, line: ScoredLine, spoken: Sequence[Spoken], here: int | None
+) -> Iterable[dict[str, Any]]:
+    """The turns around the line, which is marked; all of them if its place is not known."""
     spans = [(e.start, e.end) for e in line.evidence]
-    same = [i for i, (_, _, text) in enumerate(spoken) if text.strip() == line.text.strip()]
-    exact = [i for i in same if spoken[i][0] == line.timestamp]
-    here = next(iter(exact or same), None)
-    first = max(0, (here or 0) - _BEFORE)
-    for i, (time, role, text) in enumerate(spoken[first : (here or 0) + _AFTER + 1], first):
+    first, last = (0, len(spoken)) if here is None else (max(0, here - _BEFORE), here + _AFTER + 1)
+    for i, (time, role, text) in enumerate(spoken[first:last], first):
         # Cells lose blanks at their ends here, so evidence only fits the line's own text.
         marked = pieces(line.text, spans, masked=report.masked)
         plain = [(report.show(text), False)]

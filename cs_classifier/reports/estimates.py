@@ -18,7 +18,7 @@ from cs_classifier.estimation import (
     Refit,
 )
 from cs_classifier.reports.markdown import MISSING, table
-from cs_classifier.reports.output import whole
+from cs_classifier.reports.output import read_text, whole
 from cs_classifier.reports.wording import label_name
 
 if TYPE_CHECKING:
@@ -318,7 +318,7 @@ def read_history(path: Path) -> list[EstimateReport]:
     if not path.exists():
         return []
     nights: dict[str, EstimateReport] = {}
-    for number, line in enumerate(_history_text(path).splitlines(), 1):
+    for number, line in enumerate(read_text(path).split("\n"), 1):
         if not line.strip():
             continue
         try:
@@ -336,16 +336,8 @@ def append_history(path: Path, report: EstimateReport) -> None:
     Raises:
         DataError: the file cannot be read or written.
     """
-    before = _history_text(path) if path.exists() else ""
+    before = read_text(path) if path.exists() else ""
     if before and not before.endswith("\n"):
         before += "\n"
     with whole(path) as part:
         part.write_text(before + report.model_dump_json() + "\n", encoding="utf-8")
-
-
-def _history_text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        msg = f"cannot read {path}: {error}"
-        raise DataError(msg) from error

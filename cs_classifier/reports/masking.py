@@ -7,6 +7,7 @@ changes nothing.
 
 from __future__ import annotations
 
+import hashlib
 import re
 import unicodedata
 from dataclasses import dataclass
@@ -265,6 +266,27 @@ def _fold(char: str) -> str:
         return char
     plain = unicodedata.normalize("NFKC", char)
     return plain if len(plain) == 1 and plain.isascii() else char
+
+
+def pseudonym(name: str) -> str:
+    """A short hash that stands for a conversation id, which may be the customer's nickname.
+
+    >>> pseudonym("小美"), pseudonym("")
+    ('4486b84c16', '')
+    """
+    return hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()[:10] if name else ""
+
+
+def shown_key(key: str, conversation: str) -> str:
+    """The key of a line without identifiers; lines stay apart.
+
+    >>> shown_key("小美#3", "小美"), shown_key("k1", "小美")
+    ('4486b84c16#3', 'k1')
+    """
+    turn = key.removeprefix(conversation)
+    if conversation and turn != key and turn.startswith("#"):
+        return pseudonym(conversation) + mask(turn)
+    return key if mask(key) == key else pseudonym(key)
 
 
 # What an account name looks like where no word says so; model numbers are hidden with them.

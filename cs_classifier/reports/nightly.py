@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from cs_classifier.nightly import top_probability
 from cs_classifier.reports.markdown import number
-from cs_classifier.reports.masking import hide, mask
+from cs_classifier.reports.masking import hide, mask, shown_key
 from cs_classifier.reports.nightly_sections import (
     LENGTH,
     NightReport,
@@ -49,7 +49,7 @@ def to_json(report: NightReport) -> dict[str, Any]:
     data["problems"] = [asdict(p) | {"reason": mask(p.reason)} for p in night.problems]
     data["hits"] = [
         {
-            "key": line.key,
+            "key": shown_key(line.key, line.conversation_id),
             "file": line.file,
             "row": line.row,
             "labels": list(line.labels),
@@ -126,7 +126,7 @@ def _hit(report: NightReport, line: ScoredLine, language: Language) -> dict[str,
         "pieces": _shorten(marked(line, line.suspected)),
         **{key: mask(getattr(line, key)) for key in ("shop", "platform", "agent_id")},
         "time": line.timestamp,
-        "key": line.key,
+        "key": shown_key(line.key, line.conversation_id),
     }
 
 

@@ -1,7 +1,8 @@
-"""Files that reports are written to, and lines of transcripts as they are shown in them."""
+"""Files that reports are written to and read from, and lines of transcripts as shown in them."""
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from collections.abc import Iterable, Sequence
@@ -79,13 +80,39 @@ def whole(path: Path) -> Iterator[Path]:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write UTF-8 text; the file appears whole or not at all.
+    """Write UTF-8 text; the file appears whole or not at all. Half a character becomes ``?``.
 
     Raises:
         DataError: it cannot be written.
     """
     with whole(path) as part:
-        part.write_text(text, encoding="utf-8")
+        part.write_text(text, encoding="utf-8", errors="replace")
+
+
+def read_text(path: Path) -> str:
+    """UTF-8 text, with or without a byte order mark.
+
+    Raises:
+        DataError: it cannot be read.
+    """
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        msg = f"cannot read {path}: {getattr(error, 'strerror', None) or 'not UTF-8'}"
+        raise DataError(msg) from error
+
+
+def read_json(path: Path, command: str) -> Any:  # noqa: ANN401
+    """JSON that ``command`` wrote.
+
+    Raises:
+        DataError: it cannot be read, or is none.
+    """
+    try:
+        return json.loads(read_text(path))
+    except ValueError as error:
+        msg = f"{path} is not valid JSON; give what 'cs-classifier {command} -o' wrote"
+        raise DataError(msg) from error
 
 
 def write_book(path: Path, sheets: Iterable[Sheet]) -> None:

@@ -10,7 +10,7 @@ from cs_classifier.errors import DataError
 from cs_classifier.metrics import wilson
 from cs_classifier.reports import scorecard_book
 from cs_classifier.reports.markdown import MISSING, number
-from cs_classifier.reports.masking import hide
+from cs_classifier.reports.masking import hide, pseudonym, shown_key
 from cs_classifier.reports.output import pieces, render, write_book, write_text
 from cs_classifier.reports.scorecard_words import WORDS
 
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from cs_classifier.performance.shrinkage import Rate
     from cs_classifier.reports.output import Piece
     from cs_classifier.reports.wording import Language
+    from cs_classifier.scored import ScoredLine
 
 SUFFIXES = (".html", ".xlsx", ".json")
 PER = 1000  # lines
@@ -70,12 +71,26 @@ class Report:
         """A customer's or agent's words as this report may show them."""
         return hide(text) if self.masked else text
 
+    def key(self, line: ScoredLine) -> str:
+        """The key of a line as this report may show it."""
+        return shown_key(line.key, line.conversation_id) if self.masked else line.key
+
+    def conversation(self, line: ScoredLine) -> str:
+        """The conversation of a line as this report may show it."""
+        return pseudonym(line.conversation_id) if self.masked else line.conversation_id
+
     def label(self, label: str) -> str:
         """Name of a label or clause; an unknown id stays as it is."""
         if label in self.label_set.ids:
             return str(getattr(self.label_set[label], self.language))
         clause = self.label_set.clauses.get(label)
         return str(getattr(clause, self.language)) if clause else label
+
+    def clause(self, hit: Hit) -> str:
+        """Name of the hit's clause; one that only the model suggests with a question mark."""
+        if hit.clause or not hit.suggestion:
+            return self.label(hit.clause)
+        return f"{self.label(hit.suggestion)}？"
 
     # JSON
 
@@ -138,15 +153,16 @@ class Report:
     def _hit_json(self, hit: Hit) -> dict[str, Any]:
         line = hit.line
         return {
-            "key": line.key,
+            "key": self.key(line),
             "file": line.file,
             "row": line.row,
             "name": hit.member[0],
             "shop": line.shop,
-            "conversation_id": line.conversation_id,
+            "conversation_id": self.conversation(line),
             "timestamp": line.timestamp,
             "label": hit.label,
             "clause": hit.clause,
+            "suggested_clause": hit.suggestion,
             "severity": hit.severity,
             "state": hit.state,
             "appeal": hit.appeal,
@@ -164,9 +180,10 @@ class Report:
             ],
         }
 
-    def probability(self, hit: Hit) -> float:
-        """The model's calibrated probability of the hit's label."""
-        return hit.line.probabilities[self.scorecard.label_ids.index(hit.label)]
+    def probability(self, hit: Hit) -> float | None:
+        """The model's calibrated probability of the hit's label, if it gave one."""
+        found = dict(zip(self.scorecard.label_ids, hit.line.probabilities, strict=False))
+        return found.get(hit.label)
 
     def evidence(self, hit: Hit) -> list[str]:
         """The characters that the hit rests on."""
@@ -329,12 +346,12 @@ class Report:
     def _hit_view(self, hit: Hit) -> dict[str, Any]:
         line = hit.line
         return {
-            "key": line.key,
+            "key": self.key(line),
             "name": hit.member[0],
             "where": " · ".join(filter(None, [line.platform, line.shop, line.timestamp])),
             "label": hit.label,
             "label_name": self.label(hit.label),
-            "clause": self.label(hit.clause),
+            "clause": self.clause(hit),
             "state": hit.state,
             "state_name": self.words[hit.state],
             "appeal": self.words[hit.appeal] if hit.appeal else "",

@@ -66,10 +66,10 @@ def _member(report: Report, card: Card) -> list[object]:
 
 
 def _hit(report: Report, hit: Hit) -> list[object]:
-    line = hit.line
+    line, probability = hit.line, report.probability(hit)
     return [
-        line.key,
-        line.conversation_id,
+        report.key(line),
+        report.conversation(line),
         line.timestamp,
         line.platform,
         line.shop,
@@ -77,10 +77,10 @@ def _hit(report: Report, hit: Hit) -> list[object]:
         report.show(line.context),
         report.show(line.text),
         report.label(hit.label),
-        report.label(hit.clause),
+        report.clause(hit),
         hit.severity,
         " | ".join(report.evidence(hit)),
-        round(report.probability(hit), 4),
+        None if probability is None else round(probability, 4),
         "|".join(line.rules),
         "、".join(report.flags(hit)),
         report.words[hit.state],

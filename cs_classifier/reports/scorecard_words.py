@@ -55,7 +55,7 @@ WORDS: dict[Language, dict[str, str]] = {
         "conversations": "会话 {count}",
         "reviewed": "已复核 {decided} 行，确认 {confirmed} 行",
         "confirmed_rate": "确认率（每千行，加权）{rate}",
-        "few_reviewed": "复核不足 {minimum} 行，不计算确认率",
+        "few_reviewed": "抽样复核不足 {minimum} 行，不计算确认率",
         "appeals": "申诉 {appealed}/{confirmed}，改判 {upheld}，待处理 {pending}",
         "score": "得分 {score}",
         "human": "人工复核",
@@ -145,6 +145,7 @@ WORDS: dict[Language, dict[str, str]] = {
         "note_score": (
             "得分 = 基础分 − 各条款 min(上限, 扣分 × 次数 × 严重度系数)；"
             "只计人工确认且未改判的命中。只有人工确认的红线才判不合格。"
+            "未点明条款的命中按该标签最轻的一档计；带“？”的条款只是模型的推测。"
         ),
         "note_flags": "“买家先有辱骂”“客服事后更正”只是给复核人的提示，不加分也不扣分。",
         "masked": "个人信息已脱敏。",
@@ -163,6 +164,7 @@ WORDS: dict[Language, dict[str, str]] = {
         "rule_pattern": "规则说明",
         "joined": "连续多条合并后判定",
         "no_transcript": "未提供会话文件，仅显示已评分的消息及其上一句。",
+        "not_located": "未能在会话中唯一定位该行，因此下面没有标出。",
         "bot": "机器人",
         "system": "系统",
         "agent_role": "客服",
@@ -245,7 +247,7 @@ WORDS: dict[Language, dict[str, str]] = {
         "conversations": "{count} conversations",
         "reviewed": "{decided} lines reviewed, {confirmed} confirmed",
         "confirmed_rate": "confirmed per 1,000, weighted: {rate}",
-        "few_reviewed": "fewer than {minimum} reviewed: no confirmed rate",
+        "few_reviewed": "fewer than {minimum} of a sample reviewed: no confirmed rate",
         "appeals": "appeals {appealed}/{confirmed}, upheld {upheld}, pending {pending}",
         "score": "score {score}",
         "human": "Human review",
@@ -337,7 +339,8 @@ WORDS: dict[Language, dict[str, str]] = {
         "note_uncorrected": "Not corrected, for want of measured precision and recall: {labels}",
         "note_score": (
             "Score = base − Σ min(cap, deduction × hits × severity factor) over clauses; confirmed "
-            "hits that no appeal overturned only. Only a confirmed fatal clause fails."
+            "hits that no appeal overturned only. Only a confirmed fatal clause fails. A hit that "
+            "names no clause counts as the label's mildest; one with “？” is the model's guess."
         ),
         "note_flags": (
             "“Customer insulted first” and “agent took it back” are remarks; they change no points."
@@ -357,6 +360,8 @@ WORDS: dict[Language, dict[str, str]] = {
         "rule_pattern": "Rules that hit",
         "joined": "decided on consecutive messages joined",
         "no_transcript": "No transcript was given: only scored lines and what preceded them.",
+        "not_located": "The line could not be located in the conversation, or not as the only "
+        "one; so it is not marked below.",
         "bot": "Bot",
         "system": "System",
         "agent_role": "Agent",

@@ -1,4 +1,4 @@
-"""Service checks as one offline HTML page, a workbook, or JSON."""
+"""Service checks as one offline HTML page, a workbook, or JSON; conversations by short hashes."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from cs_classifier.errors import DataError
 from cs_classifier.performance.clock import spelled
 from cs_classifier.reports.markdown import MISSING, number
+from cs_classifier.reports.masking import pseudonym
 from cs_classifier.reports.output import render, write_book, write_text
 from cs_classifier.reports.scorecard_words import WORDS
 
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from cs_classifier.reports.wording import Language
 
 SUFFIXES = (".json", ".xlsx", ".html")
-SHOWN = 5  # conversation ids on the page; the other formats hold all
+SHOWN = 5  # conversations on the page; the other formats hold all
 
 
 def write(report: ServiceReport, path: Path, *, language: Language = "zh") -> None:
@@ -68,7 +69,7 @@ def to_json(report: ServiceReport, *, language: Language = "zh") -> dict[str, An
                 "median_seconds": result.median,
                 "p90_seconds": result.ninetieth,
                 "remarks": result.remarks,
-                "offending": list(result.offending),
+                "offending": list(map(pseudonym, result.offending)),
             }
         )
     return {
@@ -145,7 +146,7 @@ def _percentage(result: Result) -> str:
 
 def _conversations(result: Result, language: Language, limit: int | None = None) -> str:
     words = WORDS[language]
-    shown = list(result.offending[:limit])
+    shown = list(map(pseudonym, result.offending[:limit]))
     if left := len(result.offending) - len(shown):
         shown.append(words["more"].format(count=left))
     remarks = [f"{words.get(name, name)} {count}" for name, count in result.remarks.items()]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from cs_classifier.metrics import wilson
@@ -21,6 +21,8 @@ TOP = 5  # rules per label, and agents
 MIN_SCORED = 30  # lines of an agent below which no rate is shown
 MAX_EXAMPLES = 2  # per label
 EXAMPLE_LENGTH = 80  # characters
+MAX_AGENTS = 20_000  # followed; a column that names an order instead of an agent has no end
+MAX_REASONS = 1000  # counted apart; some name what they found in the row
 
 
 @dataclass(frozen=True)
@@ -96,7 +98,7 @@ class SummaryBuilder:
         """Start at zero."""
         self._label_set = label_set
         self._file, self._model, self._engine = file, model, engine
-        self._rows = self._scored = self._truncated = self._flagged = 0
+        self._totals: Counter[str] = Counter()  # rows, scored, truncated, flagged
         self._labels = [_LabelCounts() for _ in label_set.ids]
         self._skipped: Counter[str] = Counter()
         self._errors: Counter[str] = Counter()
@@ -121,25 +123,59 @@ class SummaryBuilder:
             row: number in the file; by default, rows are counted from 1.
             error: whether it should have been scored (damaged or empty text, say).
         """
-        self._rows += 1
+        self._totals["rows"] += 1
         if prediction is None:
-            (self._errors if error else self._skipped)[reason] += 1
+            reasons = self._errors if error else self._skipped
+            reasons[reason if reason in reasons or len(reasons) < MAX_REASONS else ""] += 1
             return
-        self._scored += 1
-        self._truncated += prediction.truncated
-        self._tags.update(prediction.tags)
         flagged = "violation" in prediction.outcomes
-        self._flagged += flagged
+        self._totals["scored"] += 1
+        self._totals["truncated"] += prediction.truncated
+        self._totals["flagged"] += flagged
+        self._tags.update(prediction.tags)
         if agent := str(values.get("agent_id") or "").strip():
-            counts = self._agents.setdefault(agent, [0, 0])
-            counts[0] += 1
-            counts[1] += flagged
-        number_ = self._rows if row is None else row
+            self._count_agent(agent, 1, flagged)
+        number_ = self._totals["rows"] if row is None else row
         for label, counts_, outcome in zip(
             self._label_set.ids, self._labels, prediction.outcomes, strict=True
         ):
             if outcome != "clear":
                 _count(counts_, label, prediction, str(values.get("text") or ""), number_, outcome)
+
+    def _count_agent(self, agent: str, scored: int, violations: int) -> None:
+        if agent in self._agents or len(self._agents) < MAX_AGENTS:
+            counts = self._agents.setdefault(agent, [0, 0])
+            counts[0] += scored
+            counts[1] += violations
+
+    def state(self) -> dict[str, Any]:
+        """All counts as plain data, for :meth:`absorb`."""
+        return {
+            "totals": self._totals,
+            "labels": [
+                vars(counts) | {"examples": [asdict(example) for example in counts.examples]}
+                for counts in self._labels
+            ],
+            "skipped": self._skipped,
+            "errors": self._errors,
+            "tags": self._tags,
+            "agents": self._agents,
+        }
+
+    def absorb(self, state: Mapping[str, Any]) -> None:
+        """Add the :meth:`state` of another builder: of an earlier run, or of another file."""
+        for name in ("totals", "skipped", "errors", "tags"):
+            getattr(self, f"_{name}").update(state[name])
+        for counts, other in zip(self._labels, state["labels"], strict=True):
+            counts.violations += other["violations"]
+            counts.reviews += other["reviews"]
+            counts.rules.update(other["rules"])
+            examples = [
+                Example(e["row"], e["text"], tuple(e["evidence"])) for e in other["examples"]
+            ]
+            counts.examples = [*counts.examples, *examples][:MAX_EXAMPLES]
+        for agent, (scored, violations) in state["agents"].items():
+            self._count_agent(agent, scored, violations)
 
     def build(self, *, seconds: float) -> ScoringSummary:
         """The summary of all rows so far, which took ``seconds``."""
@@ -150,10 +186,10 @@ class SummaryBuilder:
             model=self._model,
             engine=self._engine,
             seconds=seconds,
-            rows=self._rows,
-            scored=self._scored,
-            truncated=self._truncated,
-            flagged=self._flagged,
+            rows=self._totals["rows"],
+            scored=self._totals["scored"],
+            truncated=self._totals["truncated"],
+            flagged=self._totals["flagged"],
             skipped=dict(self._skipped.most_common()),
             errors=self._errors.total(),
             error_reasons=dict(self._errors.most_common()),

@@ -7,6 +7,7 @@ has no header, so its first line is row 1; the first record of a parquet file is
 
 from cs_classifier.tables.formats import FORMATS, Row, output_format
 from cs_classifier.tables.reading import columns, detect_encoding, estimate_rows, read
+from cs_classifier.tables.spooling import Spool, sync
 from cs_classifier.tables.writing import CUT_MARK, LIST_SEPARATOR, Kind, Writer
 
 __all__ = [
@@ -15,10 +16,12 @@ __all__ = [
     "LIST_SEPARATOR",
     "Kind",
     "Row",
+    "Spool",
     "Writer",
     "columns",
     "detect_encoding",
     "estimate_rows",
     "output_format",
     "read",
+    "sync",
 ]

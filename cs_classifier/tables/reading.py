@@ -118,7 +118,10 @@ def detect_encoding(path: Path) -> str:
 
 
 def _decodes(path: Path, encoding: str) -> tuple[bool, int]:
-    """Whether the whole file decodes, and the non-ASCII characters before the first bad byte."""
+    """Whether the whole file decodes, and the non-ASCII characters before the first bad byte.
+
+    Beyond ``_DAMAGED_UTF8`` they are not counted.
+    """
     decoder = codecs.getincrementaldecoder(encoding)("strict")
     characters = 0
     with path.open("rb") as stream:
@@ -131,7 +134,8 @@ def _decodes(path: Path, encoding: str) -> tuple[bool, int]:
             except UnicodeDecodeError as error:
                 good = error.object[: error.start].decode(encoding, "ignore")
                 return False, characters + sum(not char.isascii() for char in good)
-            characters += 0 if text.isascii() else sum(not char.isascii() for char in text)
+            if characters < _DAMAGED_UTF8 and not text.isascii():
+                characters += sum(not char.isascii() for char in text)
             if not chunk:
                 return True, characters
 
@@ -336,7 +340,8 @@ def _parquet_rows(path: Path) -> Generator[Row]:
 
     number = 0
     try:
-        with parquet.ParquetFile(path) as file:
+        # Read in parts, or the columns of a whole row group would be in memory.
+        with parquet.ParquetFile(path, buffer_size=_CHUNK, pre_buffer=False) as file:
             names = file.schema_arrow.names
             check_unique(names, str(path))
             yield Row(0, dict.fromkeys(names))

@@ -28,6 +28,7 @@ XLSX_ROWS = 1_048_576  # with the header
 
 _ILLEGAL_XML = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]")
 FORMULA = re.compile(r"'*\s*[=+\-@＝＋－＠]")
+_json = json.JSONEncoder(ensure_ascii=False).encode
 _PLAIN_NUMBER = re.compile(r"[+-]?\d+(\.\d+)?([eE][+-]?\d+)?%?", re.ASCII)
 
 
@@ -58,7 +59,8 @@ class Writer:
         self._path = named_file(path)
         self._format = output_format(path, format)
         self._columns = tuple(columns)
-        self._types = dict(types or {})
+        self._types = {name: (types or {}).get(name, "string") for name in columns}
+        self._known = frozenset(columns)
         check_unique(self._columns, str(path))
         self._where = str(self._path or "stdout")
         self._part = self._path and self._path.with_name(f".{self._path.name}.{os.getpid()}.part")
@@ -89,7 +91,7 @@ class Writer:
         clean = [plain(dict(row)) for row in rows]
         if self._format != "jsonl":
             for row in clean:
-                self._check(row)
+                check_known(row, self._known, self._where)
         with self._errors():
             self._sink.write(clean)
 
@@ -116,21 +118,16 @@ class Writer:
     def _open(self) -> _Sink:
         if self._part and self._format == "xlsx":
             self._part.touch()  # a folder that cannot be written shows now, not at the end
-            return _XlsxSink(self._part, self._columns)
+            return XlsxSink(self._part, self._columns)
         if self._part and self._format == "parquet":
-            return _ParquetSink(self._part, self._columns, self._types)
+            return _ParquetSink(self._part, self._types)
         # The byte order mark tells Excel that a file is UTF-8; a pipe does not want it.
         encoding = "utf-8-sig" if self._part and self._format != "jsonl" else "utf-8"
         binary = self._part.open("wb") if self._part else sys.stdout.buffer
         stream = io.TextIOWrapper(binary, encoding=encoding, newline="")
         if self._format == "jsonl":
-            return _JsonlSink(stream, self._columns, owned=self._part is not None)
-        return _CsvSink(stream, self._columns, self._format, owned=self._part is not None)
-
-    def _check(self, row: dict[str, Any]) -> None:
-        if extra := sorted(row.keys() - set(self._columns)):
-            msg = f"{self._where}: columns {', '.join(extra)} are not among those to write"
-            raise DataError(msg)
+            return JsonlSink(stream, self._columns, owned=self._part is not None)
+        return CsvSink(stream, self._columns, self._format, owned=self._part is not None)
 
     @contextmanager
     def _errors(self) -> Iterator[None]:
@@ -149,23 +146,37 @@ class Writer:
                 self._part.unlink(missing_ok=True)
 
 
+def check_known(row: Mapping[str, Any], columns: frozenset[str], where: str) -> None:
+    """Raise a DataError if a row has a column that is not written."""
+    if not row.keys() <= columns:
+        extra = ", ".join(sorted(row.keys() - columns))
+        msg = f"{where}: columns {extra} are not among those to write"
+        raise DataError(msg)
+
+
+def check_sheet_rows(rows: int) -> None:
+    """Raise a DataError if a sheet does not hold that many rows, with the header."""
+    if rows > XLSX_ROWS:
+        msg = f"an xlsx sheet holds at most {XLSX_ROWS:,} rows; write csv, jsonl or parquet"
+        raise DataError(msg)
+
+
 class _Sink(Protocol):
-    def write(self, rows: list[dict[str, Any]]) -> None: ...
+    def write(self, rows: Sequence[Mapping[str, Any]]) -> None: ...
 
     def close(self, *, keep: bool) -> None: ...
 
 
 class _TextSink:
-    """A text stream; one that is not owned (stdout) is flushed after each write, never closed."""
+    """A text stream; one that is not owned (stdout) is never closed."""
 
     def __init__(self, stream: io.TextIOWrapper, columns: tuple[str, ...], *, owned: bool) -> None:
         self.stream = stream
         self.columns = columns
         self.owned = owned
 
-    def written(self) -> None:
-        if not self.owned:
-            self.stream.flush()
+    def flush(self) -> None:
+        self.stream.flush()
 
     def close(self, *, keep: bool) -> None:
         if self.owned:
@@ -174,30 +185,47 @@ class _TextSink:
             self.stream.detach()
 
 
-class _JsonlSink(_TextSink):
-    def write(self, rows: list[dict[str, Any]]) -> None:
+class JsonlSink(_TextSink):
+    """Rows as lines of JSON, with the columns first and in their order."""
+
+    def write(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Add rows."""
         empty = dict.fromkeys(self.columns)
-        for row in rows:
-            self.stream.write(json.dumps({**empty, **row}, ensure_ascii=False) + "\n")
-        self.written()
+        self.stream.writelines(_json({**empty, **row}) + "\n" for row in rows)
+        self.flush()
 
 
-class _CsvSink(_TextSink):
+class CsvSink(_TextSink):
+    """Rows as lines of csv or tsv."""
+
     def __init__(
-        self, stream: io.TextIOWrapper, columns: tuple[str, ...], kind: str, *, owned: bool
+        self,
+        stream: io.TextIOWrapper,
+        columns: tuple[str, ...],
+        kind: str,
+        *,
+        owned: bool,
+        header: bool = True,
     ) -> None:
+        """Write the header, unless the stream has it."""
         super().__init__(stream, columns, owned=owned)
         self.writer = csv.writer(stream, delimiter=DELIMITERS[kind], lineterminator="\r\n")
-        self.writer.writerow([_harmless(name) for name in columns])
+        if header:
+            self.writer.writerow([_harmless(name) for name in columns])
 
-    def write(self, rows: list[dict[str, Any]]) -> None:
-        for row in rows:
-            self.writer.writerow([_harmless(_flat(row.get(name))) for name in self.columns])
-        self.written()
+    def write(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Add rows."""
+        self.writer.writerows(
+            [_harmless(_flat(row.get(name))) for name in self.columns] for row in rows
+        )
+        self.flush()
 
 
-class _XlsxSink:
+class XlsxSink:
+    """Rows of a workbook, which appears when the sink is closed."""
+
     def __init__(self, path: Path, columns: tuple[str, ...]) -> None:
+        """Begin with the header."""
         from openpyxl import Workbook
         from openpyxl.styles import Font
 
@@ -212,15 +240,15 @@ class _XlsxSink:
             cell.font = Font(bold=True)
         self.sheet.append(header)
 
-    def write(self, rows: list[dict[str, Any]]) -> None:
+    def write(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Add rows."""
         self.rows += len(rows)
-        if self.rows > XLSX_ROWS:
-            msg = f"an xlsx sheet holds at most {XLSX_ROWS:,} rows; write csv, jsonl or parquet"
-            raise DataError(msg)
+        check_sheet_rows(self.rows)
         for row in rows:
             self.sheet.append([self._value(_flat(row.get(name))) for name in self.columns])
 
     def close(self, *, keep: bool) -> None:
+        """Save the workbook, if it is to be kept."""
         from openpyxl.utils import get_column_letter
 
         if not keep:
@@ -251,46 +279,56 @@ class _XlsxSink:
 
 
 class _ParquetSink:
-    def __init__(self, path: Path, columns: tuple[str, ...], types: dict[str, Kind]) -> None:
+    def __init__(self, path: Path, types: dict[str, Kind]) -> None:
         from pyarrow import parquet
 
-        self.kinds: dict[str, Kind] = {name: types.get(name, "string") for name in columns}
-        self.schema = _schema(self.kinds)
-        self.writer = parquet.ParquetWriter(path, self.schema, compression="zstd")
+        self.types = types
+        self.writer = parquet.ParquetWriter(path, parquet_schema(types), compression="zstd")
 
-    def write(self, rows: list[dict[str, Any]]) -> None:
-        import pyarrow as pa
-
-        arrays = []
-        for field, (name, kind) in zip(self.schema, self.kinds.items(), strict=True):
-            values = [row.get(name) for row in rows]
-            if kind == "string":
-                values = [_string(value) for value in values]
-            try:
-                arrays.append(pa.array(values, type=field.type))
-            except (pa.ArrowException, TypeError, ValueError) as error:
-                msg = f"column '{name}' has a value that is not of the type '{kind}'"
-                raise DataError(msg) from error
-        self.writer.write_table(pa.Table.from_arrays(arrays, schema=self.schema))
+    def write(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        self.writer.write_batch(parquet_batch(rows, self.types))
 
     def close(self, *, keep: bool) -> None:
         self.writer.close()
 
 
-def _schema(kinds: Mapping[str, Kind]) -> Any:  # noqa: ANN401
+def parquet_batch(rows: Sequence[Mapping[str, Any]], types: Mapping[str, Kind]) -> Any:  # noqa: ANN401
+    """Rows as an Arrow record batch with :func:`parquet_schema`.
+
+    Raises:
+        DataError: a value that is not of its column's type.
+    """
+    import pyarrow as pa
+
+    schema = parquet_schema(types)
+    arrays = []
+    for field, (name, kind) in zip(schema, types.items(), strict=True):
+        values = [row.get(name) for row in rows]
+        if kind == "string":
+            values = [_string(value) for value in values]
+        try:
+            arrays.append(pa.array(values, type=field.type))
+        except (pa.ArrowException, TypeError, ValueError) as error:
+            msg = f"column '{name}' has a value that is not of the type '{kind}'"
+            raise DataError(msg) from error
+    return pa.RecordBatch.from_arrays(arrays, schema=schema)
+
+
+def parquet_schema(types: Mapping[str, Kind]) -> Any:  # noqa: ANN401
+    """Arrow schema of columns with these types."""
     import pyarrow as pa
 
     text, position = pa.string(), pa.int64()
     parts = ("label", text), ("source", text), ("clause", text)
     evidence = pa.struct([*parts, ("start", position), ("end", position), ("text", text)])
-    types = {
+    kinds = {
         "string": text,
         "float": pa.float64(),
         "bool": pa.bool_(),
         "strings": pa.list_(text),
         "evidence": pa.list_(evidence),
     }
-    return pa.schema([(name, types[kind]) for name, kind in kinds.items()])
+    return pa.schema([(name, kinds[kind]) for name, kind in types.items()])
 
 
 def _flat(value: Any) -> Any:  # noqa: ANN401

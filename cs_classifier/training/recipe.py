@@ -16,6 +16,7 @@ import numpy as np
 from cs_classifier import artifact, datasets, splits
 from cs_classifier.artifact import Manifest
 from cs_classifier.calibration import Calibrator
+from cs_classifier.classifiers import ngrams
 from cs_classifier.decision import Decision, LabelThresholds, choose
 from cs_classifier.errors import ConfigError, DataError
 from cs_classifier.evaluation import EvaluationReport, evaluate
@@ -26,8 +27,9 @@ from cs_classifier.pipeline import MAX_CONTEXT
 from cs_classifier.reports import card
 from cs_classifier.reports.evaluation import to_json
 from cs_classifier.resources import CONFIGS
-from cs_classifier.training import clause_head, finetuning
+from cs_classifier.training import clause_head, finetuning, wide
 from cs_classifier.training.export import save_encoder
+from cs_classifier.upkeep import promotion
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -40,7 +42,8 @@ if TYPE_CHECKING:
     Array = npt.NDArray[np.float64]
 
 METRICS = "metrics.json"
-TRAINING = "training.json"  # recipe, history and line counts
+TRAINING = "training.json"  # recipe, history, line counts, and checksums of the test files
+_STAMP = "%Y%m%d%H%M%S"  # in model ids
 LIBRARIES = ("cs-classifier", "numpy", "onnxruntime", "tokenizers", "torch", "transformers")
 
 
@@ -61,10 +64,13 @@ def train(
 
     Returns:
         The evaluation on ``config.data.test``, if there is any.
+
+    Raises:
+        DataError: there is no gold line to train or to calibrate on, or two splits share a group.
     """
     label_set = load_labels()
-    lines = datasets.gold(datasets.load(config.data.train, label_set))
-    calibration = datasets.gold(datasets.load(config.data.calibration, label_set))
+    lines = _gold_lines(config.data.train, label_set, "train")
+    calibration = _gold_lines(config.data.calibration, label_set, "calibrate")
     test = datasets.load(config.data.test, label_set) if config.data.test else []
     check_apart(lines, calibration, test)
     rng = np.random.default_rng(config.train.seed)
@@ -85,11 +91,16 @@ def train(
     def fill(folder: Path) -> Manifest:
         artifact.copy_configs(None, folder)
         difference = save_encoder(tuned.model, tuned.tokenizer, folder)
+        if config.train.ngrams:
+            wide.fit(_pairs(rest), _gold(rest, label_set), weight=config.train.ngrams).save(
+                folder / ngrams.FILE
+            )
         manifest = _manifest(config, label_set, tuned, difference, clauses)
         details = {
             "config": config.model_dump(mode="json"),
             "history": [asdict(epoch) for epoch in tuned.history],
             "lines": {"train": len(rest), "validation": len(held), "calibration": len(calibration)},
+            "tests": _checksums(config.data.test),
         }
         artifact.write_json(folder / TRAINING, details)
         report = _finish(folder, manifest, calibration, config.decision, test=test, train=lines)
@@ -132,10 +143,7 @@ def recalibrate(  # noqa: PLR0913
     if old.labels != label_set.ids:
         msg = f"{model} has the labels {', '.join(old.labels)}; set {CONFIGS} to their folder"
         raise ConfigError(msg)
-    lines = datasets.gold(datasets.load(data, label_set))
-    if not lines:
-        msg = "no gold lines to calibrate on"
-        raise DataError(msg)
+    lines = _gold_lines(data, label_set, "calibrate")
     test_lines = datasets.load(test, label_set) if test else []
     train_lines = datasets.load(train, label_set) if train else []
     check_apart(lines, test_lines, train_lines)
@@ -148,19 +156,26 @@ def recalibrate(  # noqa: PLR0913
         artifact.copy_configs(None, folder)
         details = _details(folder)
         details["lines"] = details.get("lines", {}) | {"calibration": len(lines)}
+        used = promotion.learnt_from(model) | _checksums(data)
+        tests = old.data | details.get("tests", {}) | _checksums(test)
+        details["tests"] = {name: tests[name] for name in tests if name not in used}
         artifact.write_json(folder / TRAINING, details)
-        today = dt.date.today()
-        changes = {
-            "id": f"{old.id.partition('+')[0]}+{today:%Y%m%d}",
-            "data": old.data | _checksums([*data, *test]),
-        }
-        manifest = old.model_copy(update=changes)
+        identity = f"{old.id.partition('+')[0]}+{dt.datetime.now():{_STAMP}}"
+        manifest = old.model_copy(update={"id": identity, "data": used})
         if report := _finish(folder, manifest, lines, settings, test=test_lines, train=train_lines):
             reports.append(report)
         return manifest
 
     artifact.create(target, fill)
     return reports[0] if reports else None
+
+
+def _gold_lines(paths: Sequence[Path], label_set: LabelSet, purpose: str) -> list[LabelledMessage]:
+    lines = datasets.gold(datasets.load(paths, label_set))
+    if not lines:
+        msg = f"no gold lines to {purpose} on in {', '.join(map(str, paths))}"
+        raise DataError(msg)
+    return lines
 
 
 def check_apart(*parts: Sequence[LabelledMessage]) -> None:
@@ -262,7 +277,7 @@ def _finish(  # noqa: PLR0913
     artifact.write_json(folder / "calibration.json", flat)
     artifact.write_json(folder / "decision.json", open_)
     artifact.seal(folder, manifest)
-    draft = artifact.load(folder)
+    draft = artifact.load(folder, engine="onnx")
     scored = draft.score([line.message for line in calibration])
     calibrator, decision = fit_decision(
         scored.logits, scored.strengths, calibration, draft.label_set, config
@@ -272,7 +287,7 @@ def _finish(  # noqa: PLR0913
     report = None
     if test:
         artifact.seal(folder, manifest)
-        report = evaluate(artifact.load(folder), test, train=train, files=["test"])
+        report = evaluate(artifact.load(folder, engine="onnx"), test, train=train, files=["test"])
         artifact.write_json(folder / METRICS, to_json(report))
     details = _details(folder)
     (folder / "README.md").write_text(
@@ -294,12 +309,11 @@ def _manifest(
     difference: float,
     clauses: tuple[str, ...],
 ) -> Manifest:
-    today = dt.date.today()
-    paths = [*config.data.train, *config.data.calibration, *config.data.test]
+    now = dt.datetime.now()
     return Manifest(
         format_version=artifact.FORMAT_VERSION,
-        id=f"{config.name}-{today:%Y%m%d}-{_revision()[:7]}",
-        created=today.isoformat(),
+        id=f"{config.name}-{now:{_STAMP}}-{_revision()[:7]}",
+        created=now.date().isoformat(),
         labels=label_set.ids,
         clauses=clauses,
         base=config.model.base,
@@ -307,7 +321,7 @@ def _manifest(
         pad_id=tuned.model.config.pad_token_id or 0,
         seed=config.train.seed,
         revision=_revision(),
-        data=_checksums(paths),
+        data=_checksums([*config.data.train, *config.data.calibration]),
         versions=_versions(),
         onnx_difference=difference,
     )

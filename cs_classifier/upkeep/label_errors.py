@@ -93,7 +93,7 @@ def rank(  # noqa: PLR0913
         MissingExtraError: scikit-learn or scipy is not installed.
     """
     gold = np.array([label_set.row(line.labels) for line in lines], dtype=np.bool_)
-    words = _words(lines)
+    words = features(lines)
     p = cross_validated(words, gold, lines, rules=rules, label_set=label_set, folds=folds)
     if probabilities is not None:
         p = (p + probabilities) / 2
@@ -159,7 +159,7 @@ def _doubts(
     )
 
 
-def _words(lines: Sequence[LabelledMessage]) -> Any:  # noqa: ANN401
+def features(lines: Sequence[LabelledMessage]) -> Any:  # noqa: ANN401
     """TF-IDF of character n-grams of the line and, apart from them, of the context; sparse."""
     try:
         from scipy.sparse import csr_matrix, hstack
@@ -196,15 +196,15 @@ def cross_validated(  # noqa: PLR0913
         msg = f"{len(set(groups))} groups are too few to cross-validate; give more labelled lines"
         raise DataError(msg)
     strengths = RegexClassifier(rules, label_set).scores([line.message for line in lines])
-    features = hstack([words, csr_matrix(strengths)]).tocsr()
+    columns = hstack([words, csr_matrix(strengths)]).tocsr()
     p = np.zeros(gold.shape)
-    for train, held in GroupKFold(folds).split(features, groups=groups):
+    for train, held in GroupKFold(folds).split(columns, groups=groups):
         for j, y in enumerate(gold[train].T):
             if y.all() or not y.any():
                 p[held, j] = float(y.all())
                 continue
-            model = LogisticRegression(C=REGULARISATION, max_iter=1000).fit(features[train], y)
-            p[held, j] = model.predict_proba(features[held])[:, 1]
+            model = LogisticRegression(C=REGULARISATION, max_iter=1000).fit(columns[train], y)
+            p[held, j] = model.predict_proba(columns[held])[:, 1]
     return p
 
 

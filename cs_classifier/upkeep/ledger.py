@@ -235,7 +235,7 @@ def log_odds(inside: int, outside: int, *, missed: int, others: int) -> float:
     """How much more a pattern belongs to the missed lines than to the others, as a z-score.
 
     Log-odds ratio with an informative Dirichlet prior (Monroe, Colaresi & Quinn 2008); the prior
-    is the pattern's share of all lines, worth ``_PRIOR`` lines.
+    is the pattern's share of all lines, worth ``_PRIOR`` lines. 0 if every line has the pattern.
 
     Args:
         inside: missed lines with the pattern.
@@ -247,6 +247,8 @@ def log_odds(inside: int, outside: int, *, missed: int, others: int) -> float:
     >>> many > few > log_odds(3, 60, missed=50, others=1000)
     True
     """
+    if inside + outside == missed + others:
+        return 0.0
     prior = _PRIOR * (inside + outside) / (missed + others)
     odds = [
         np.log((count + prior) / (total + _PRIOR - count - prior))

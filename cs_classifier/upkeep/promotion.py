@@ -46,8 +46,8 @@ def promote(
         force: why a model that did not pass is put into use all the same.
 
     Raises:
-        ArtifactError: a folder is not a sound artifact, the report is on other models, or the
-            new model did not pass and no reason is given.
+        ArtifactError: a folder is not a sound artifact, the report is on other models, the new
+            model did not pass and no reason is given, or the history cannot be written.
     """
     manifests = [artifact.read_manifest(folder) for folder in (new, target)]
     if [report.new, report.old] != [manifest.id for manifest in manifests]:
@@ -91,7 +91,7 @@ def rollback(target: Path, *, when: datetime) -> str:
         The id of the model that is now in use.
 
     Raises:
-        ArtifactError: there is no former model, or it is damaged.
+        ArtifactError: there is no former model, it is damaged, or the history cannot be written.
     """
     previous = previous_path(target)
     if not previous.exists():
@@ -116,7 +116,11 @@ def rollback(target: Path, *, when: datetime) -> str:
 
 
 def _record(target: Path, *, event: str, when: datetime, **details: object) -> None:
-    """Add a line to the history beside ``target``."""
+    """Add a line to the history beside ``target``.
+
+    Raises:
+        ArtifactError: it cannot be written; the message holds the line.
+    """
     line = {
         "event": event,
         "target": target.name,
@@ -124,8 +128,16 @@ def _record(target: Path, *, event: str, when: datetime, **details: object) -> N
         **details,
         "manifest": datasets.checksum(target / artifact.MANIFEST),
     }
-    with target.with_name(HISTORY).open("a", encoding="utf-8") as stream:
-        stream.write(json.dumps(line, ensure_ascii=False) + "\n")
+    text, path = json.dumps(line, ensure_ascii=False), target.with_name(HISTORY)
+    try:
+        with path.open("a", encoding="utf-8") as stream:
+            stream.write(text + "\n")
+    except OSError as error:
+        msg = (
+            f"{line['model']} is in place as {target}, but {path} cannot be written: "
+            f"{error.strerror}; add this line to it: {text}"
+        )
+        raise ArtifactError(msg) from error
 
 
 def check_unused(models: Iterable[Path], data: Iterable[Path]) -> None:
@@ -134,7 +146,7 @@ def check_unused(models: Iterable[Path], data: Iterable[Path]) -> None:
     Raises:
         DataError: one was, by its checksum.
     """
-    used = {checksum: name for folder in models for name, checksum in _used(folder).items()}
+    used = {checksum: name for folder in models for name, checksum in learnt_from(folder).items()}
     for path in datasets.files(data):
         if name := used.get(datasets.checksum(path)):
             msg = f"{path} cannot judge: a model was trained or calibrated on it, as {name}"
@@ -148,20 +160,24 @@ def seen_lines(
 
     Only files that still have the checksum in the manifest are read, from the working folder.
     """
-    used = {item for folder in models for item in _used(folder).items()}
+    used = {item for folder in models for item in learnt_from(folder).items()}
     there = {name for name, checksum in used if _unchanged(Path(name), checksum)}
     lines = [line for name in sorted(there) for line in datasets.load([Path(name)], label_set)]
     return lines, tuple(sorted({name for name, _ in used} - there))
 
 
-def _used(folder: Path) -> dict[str, str]:
-    """Data files of a model with their checksums, but for what its recipe calls test files."""
+def learnt_from(folder: Path) -> dict[str, str]:
+    """Files that a model was trained or calibrated on, with their checksums."""
     recipe = folder / "training.json"
-    config = json.loads(recipe.read_text(encoding="utf-8"))["config"] if recipe.exists() else {}
-    tests = [Path(path) for path in config.get("data", {}).get("test", ())]
+    details = json.loads(recipe.read_text(encoding="utf-8")) if recipe.exists() else {}
+    data = artifact.read_manifest(folder).data
+    if "tests" in details:
+        return data
+    # Manifests written before "tests" hold the test files of the recipe as well.
+    tests = [Path(path) for path in details.get("config", {}).get("data", {}).get("test", ())]
     return {
         name: checksum
-        for name, checksum in artifact.read_manifest(folder).data.items()
+        for name, checksum in data.items()
         if not any(Path(name).is_relative_to(test) for test in tests)
     }
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from cs_classifier.errors import DataError
@@ -159,8 +159,8 @@ def collect(file: str, places: Iterable[tuple[str, Callable[[], Review]]]) -> It
 def merge(found: Sequence[Found]) -> list[Review]:
     """One review per line and annotator, in the order of their first appearance.
 
-    Copies of an answer are one; an open row gives way to an answer. A nameless annotator is whoever
-    filled that file.
+    Copies of an answer are one, with the last note and appeal that were typed; an open row gives
+    way to an answer. A nameless annotator is whoever filled that file.
 
     Raises:
         DataError: one annotator gave one line two different answers; names both places.
@@ -170,22 +170,27 @@ def merge(found: Sequence[Found]) -> list[Review]:
         answered = lines.setdefault(item.review.sampled, {})
         who = item.review.annotator or f"\0{item.file}"
         earlier = answered.get(who)
-        if earlier is None or earlier.review.verdict is None:
-            answered[who] = item
-        elif item.review.verdict is not None and _answer(earlier) != _answer(item):
-            msg = (
-                f"{item.file}, {item.place}: another answer to the same line than "
-                f"{earlier.file}, {earlier.place}; keep one of them"
-            )
-            raise DataError(msg)
+        answered[who] = item if earlier is None else _later(earlier, item)
     return [item.review for answered in lines.values() for item in _decided(answered)]
 
 
-def _answer(found: Found) -> tuple[object, ...]:
-    return found.review.verdict, found.review.correction
+def _later(earlier: Found, item: Found) -> Found:
+    """One annotator's two copies as one: the verdict of either, the last note and appeal."""
+    old, new = earlier.review, item.review
+    both = old.verdict is not None and new.verdict is not None
+    if both and (old.verdict, old.correction) != (new.verdict, new.correction):
+        msg = (
+            f"{item.file}, {item.place}: another answer to the same line than "
+            f"{earlier.file}, {earlier.place}; keep one of them"
+        )
+        raise DataError(msg)
+    kept = old if new.verdict is None else new
+    review = replace(kept, note=new.note or old.note, appeal=new.appeal or old.appeal)
+    return Found(review, item.file, item.place)
 
 
 def _decided(answered: dict[str, Found]) -> list[Found]:
-    """The answers to a line; one open review if there is none."""
+    """The answers to a line, an appeal among them; one open review if there is none."""
     items = list(answered.values())
-    return [item for item in items if item.review.verdict is not None] or items[:1]
+    given = [item for item in items if item.review.verdict is not None or item.review.appeal]
+    return given or items[:1]
