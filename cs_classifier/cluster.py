@@ -145,7 +145,7 @@ def _files(inputs: Sequence[Path], output: Path) -> dict[Path, str]:
         found = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
         for path in found if folder.is_dir() else [folder]:
             name = path.relative_to(folder if folder.is_dir() else folder.parent)
-            if path.is_file() and not any(part[0] in "._" for part in name.parts):
+            if path.is_file() and not any(map(_aside, name.parts)):
                 files[path] = str(name.with_suffix(".parquet"))
     if not files:
         msg = f"{_shown(list(map(str, inputs)))}: no parquet, jsonl, csv or tsv file in there"
@@ -158,6 +158,11 @@ def _files(inputs: Sequence[Path], output: Path) -> dict[Path, str]:
         msg = f"{output} also holds inputs; choose another output folder"
         raise DataError(msg)
     return files
+
+
+def _aside(part: str) -> bool:
+    """Whether a file or folder is not meant as data: hidden, or somebody's work in progress."""
+    return part[0] in "._" or part.endswith(".partial")
 
 
 def _begin(  # noqa: PLR0913
@@ -230,8 +235,8 @@ def _sessions(path: Path, columns: ColumnMap) -> dict[str, Any]:
                     "name it with --columns, or give a context column instead of roles"
                 )
                 raise DataError(msg)
-            name = str(columns.value(row.values, "conversation_id") or "").strip()
-            if name:
+            value = columns.value(row.values, "conversation_id")
+            if value is not None and (name := str(value).strip()):
                 digest = hashlib.blake2b(name.encode("utf-8", "replace"), digest_size=8).digest()
                 hashes.add(int.from_bytes(digest))
     except CsClassifierError as error:
@@ -288,7 +293,7 @@ class FileScorer:
                 summary=summary,
             )
         except CsClassifierError as error:
-            return str(error)
+            return str(error) if str(source) in str(error) else f"{source}: {error}"
         chunks.write_json(self._output / NOTES / f"{name}.json", summary.state())
         return ""
 

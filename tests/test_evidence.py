@@ -149,8 +149,7 @@ def test_laws(texts, words):
         assert all(item.text == text[item.start : item.end] for item in found)
         left = rest(text, found)
         passes = is_blank(left) or Words(*words)([Message(left)])[0, 0] < s.threshold
-        # Deletion may bring together a word that did not stand there, and a long line is
-        # explained in parts.
+        # Each part of a long line passes by itself; together they need not.
         assert passes or found[0].source == PARTIAL or len(text) > PART
 
 
