@@ -80,6 +80,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     rng = random.Random(options.seed)
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background ignores it
     model = ["-m", str(options.model)] if options.model else []
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)

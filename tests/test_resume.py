@@ -225,6 +225,15 @@ def test_damage_says_what_to_do(pipeline, source, tmp_path, name):
         score(pipeline, source, output, resume=True)
 
 
+@pytest.fixture
+def interruptible():
+    """A shell lets jobs in the background ignore SIGINT, and so do their children."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interruptible")
 def test_the_command_says_how_to_go_on(artifact_folder, tmp_path):
     source = write(tmp_path / "in.jsonl", hand_made.dialogue(np.random.default_rng(1), 3000))
     output = tmp_path / "out.jsonl"
