@@ -13,6 +13,7 @@ import json
 import os
 import time
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -124,8 +125,8 @@ def _start() -> ModuleType:
     """Ray, connected to the cluster that ``RAY_ADDRESS`` names, or else started here."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # it would report to its makers
     try:
-        import ray
-        import ray.data
+        ray = import_module("ray")
+        import_module("ray.data")
     except ImportError:
         extra = "ray"
         raise MissingExtraError(extra, "ray[data]") from None
