@@ -98,7 +98,11 @@ step_predict() {
     log "predict: finished before"
     return 0
   fi
-  run predict "${inputs[@]}" -o "$scored" "${columns[@]}" "${model[@]}" --quiet
+  local partial=$scored.partial # of a run that was cut off; begun anew if the export was corrected
+  if [[ -d $partial ]] && ! finished "$partial/ledger.sqlite" "${inputs[@]}"; then
+    rm -rf -- "$partial"
+  fi
+  run predict "${inputs[@]}" -o "$scored" "${columns[@]}" "${model[@]}" --resume --quiet
 }
 
 # A workbook that reviewers may have begun to fill in is never drawn anew; --force keeps it aside.
@@ -158,6 +162,7 @@ delete_old_nights() {
     if [[ ! -d $folder || -L $folder || ! ${folder##*/} < $limit || $folder == "$night" ]]; then
       continue
     fi
+    rm -rf -- "$folder/scored.parquet.partial"
     find "$folder" -maxdepth 1 -type f \( -name scored.parquet -o -name review.xlsx \
       -o -name 'review-[0-9]*T[0-9]*.xlsx' -o -name report.html -o -name report.json \
       -o -name scorecard.html -o -name service.json -o -name nightly.log \) -delete
