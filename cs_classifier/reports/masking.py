@@ -272,7 +272,7 @@ def pseudonym(name: str) -> str:
     """A short hash that stands for a conversation id, which may be the customer's nickname.
 
     >>> pseudonym("小美"), pseudonym("")
-    ('4486b84c16', '')
+    ('9c98979014', '')
     """
     return hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()[:10] if name else ""
 
@@ -281,7 +281,7 @@ def shown_key(key: str, conversation: str) -> str:
     """The key of a line without identifiers; lines stay apart.
 
     >>> shown_key("小美#3", "小美"), shown_key("k1", "小美")
-    ('4486b84c16#3', 'k1')
+    ('9c98979014#3', 'k1')
     """
     turn = key.removeprefix(conversation)
     if conversation and turn != key and turn.startswith("#"):
