@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 WINDOW, STRIDE = 160, 120  # characters of a long line scored together, and their step
 MAX_WINDOWS = 20  # further text is not scored, and the prediction says so
 MAX_CONTEXT = 100  # characters of the customer's message, from its end
-SPAN, SPAN_STEP = 8, 4  # characters of a candidate for model evidence
 CACHE = 50_000  # distinct texts whose normalised form is kept
 
 
@@ -200,18 +199,3 @@ def windows(text: str) -> list[str]:
     if len(text) <= WINDOW:
         return [text]
     return [text[at : at + WINDOW] for at in range(0, len(text) - WINDOW + STRIDE, STRIDE)]
-
-
-def candidate_spans(text: str) -> list[tuple[int, int]]:
-    """Spans that may serve as evidence: a sliding window, or the whole of a short text.
-
-    >>> candidate_spans("开不了")
-    [(0, 3)]
-    >>> candidate_spans("亲亲这边只能给您开收据的呢")
-    [(0, 8), (4, 12), (8, 13)]
-    """
-    if len(text) <= SPAN:
-        return [(0, len(text))]
-    text = text[: WINDOW * MAX_WINDOWS]
-    starts = range(0, len(text) - SPAN + SPAN_STEP, SPAN_STEP)
-    return [(start, min(start + SPAN, len(text))) for start in starts]

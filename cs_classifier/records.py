@@ -39,7 +39,7 @@ class Evidence:
     """Why a label was suspected: characters ``start:end`` of the original line."""
 
     label: str
-    source: str  # rule id, or "model"
+    source: str  # rule id, "model", or "model-partial" (see evidence.py)
     clause: str
     start: int
     end: int

@@ -10,7 +10,6 @@ from cs_classifier.pipeline import (
     STRIDE,
     WINDOW,
     Pipeline,
-    candidate_spans,
     windows,
 )
 from cs_classifier.prediction import combine, predict_turns
@@ -123,12 +122,6 @@ def test_windows_cover_the_text(length: int) -> None:
     assert all(len(part) <= WINDOW for part in parts)
     rebuilt = parts[0] + "".join(part[WINDOW - STRIDE :] for part in parts[1:])
     assert rebuilt == text
-
-
-@pytest.mark.parametrize("length", [1, 8, 9, 30, 61])
-def test_candidate_spans_cover_the_text(length: int) -> None:
-    covered = {i for start, end in candidate_spans("好" * length) for i in range(start, end)}
-    assert covered == set(range(length))
 
 
 def test_a_violation_anywhere_in_a_long_line_is_seen(pipeline: Pipeline) -> None:
