@@ -85,7 +85,10 @@ def predict(
         bool, typer.Option("--quiet", "-q", help="No progress bar, no summary.")
     ] = False,
     resume: Annotated[
-        bool, typer.Option("--resume", help="Continue a run that was cut off; else begin.")
+        bool,
+        typer.Option(
+            "--resume", help="Continue a run that was cut off; start anew if there is none."
+        ),
     ] = False,
     chunk: Annotated[
         int, typer.Option(min=1, help="Rows that are read, scored and written together.")
