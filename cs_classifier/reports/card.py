@@ -72,8 +72,8 @@ classify({"text": context, "text_pair": line})
 ```
 
 There the input has to be the **normalised** pair (the customer's preceding message, the agent's
-line), and neither calibration nor thresholds nor rules are applied: the scores are not the
-probabilities that `cs-classifier` reports."""
+line), and neither n-gram model nor calibration, thresholds and rules are applied: the scores are
+not the probabilities that `cs-classifier` reports."""
 
 _LIMITS = (
     "promise_breach depends on context: a reply such as “不参与的哦” breaks a promise only if one"
@@ -82,8 +82,9 @@ _LIMITS = (
     "The contents of product pages, orders and logistics are unseen: whether a promise was kept,"
     " or a product is genuine, is not checked.",
     "Images, voice messages and cards are not read.",
-    "The training lines were invented by few writers; wording that none of them thought of, new"
-    " evasions and regional speech are found less well than the numbers here suggest.",
+    "The training lines were invented by language models under one guideline; wording that none of"
+    " them thought of, new evasions and regional speech are found less well than the numbers here"
+    " suggest.",
     "Probabilities assume the prevalence given under Calibration. Where traffic differs much, refit"
     " with `cs-classifier calibrate` on reviewed lines.",
 )
