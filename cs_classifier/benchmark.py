@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from cs_classifier.records import Message
 
 SHORT, MEDIUM = 10, 30  # characters: the longest line of either class
-STAGES = ("normalize", "rules", "tokenize", "encoder", "other")
+STAGES = ("normalize", "rules", "tokenize", "encoder", "ngrams", "other")
 
 
 @dataclass(frozen=True)
@@ -145,6 +145,8 @@ def stage_seconds(pipeline: Pipeline, source: Path, target: Path) -> dict[str, f
     watched.encoder = SimpleNamespace(name=encoder.name, logits=lambda found: run(tokenize(found)))
     watched.rules = SimpleNamespace(match=timed("rules", pipeline.rules.match))
     watched.normalize = timed("normalize", watched.normalize)
+    if pipeline.ngrams is not None:
+        watched.ngrams = SimpleNamespace(logits=timed("ngrams", pipeline.ngrams.logits))
     start = time.perf_counter()
     predict_files(watched, [source], target, columns=ColumnMap())
     spent["other"] = time.perf_counter() - start - sum(spent.values())
