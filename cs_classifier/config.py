@@ -26,6 +26,8 @@ class DataConfig(Config):
     train: tuple[Path, ...]
     calibration: tuple[Path, ...]
     test: tuple[Path, ...] = ()
+    replay: tuple[Path, ...] = ()  # what the base has learnt already: a draw is learnt again
+    replay_ratio: float = Field(default=4.0, ge=0)  # its lines per line of train, in each epoch
     validation_share: float = Field(default=0.1, gt=0, lt=0.5)
 
 
@@ -33,7 +35,9 @@ class ModelConfig(Config):
     """The encoder to fine-tune."""
 
     base: str = "embedded"  # "embedded", a hub name, or a folder
-    layers: int | None = Field(default=None, ge=1)  # keep only the first layers; all by default
+    layers: int | None = Field(default=None, ge=1)  # keep only so many: the first ones of a base,
+    # or evenly spaced ones of a model folder; all by default
+    prune_vocabulary: bool = False  # keep only pieces that occur in the training lines
     pooling_layer: bool = False  # add a layer that starts as the mean over tokens; see finetuning
     max_tokens: int = Field(default=128, ge=16, le=512)
 

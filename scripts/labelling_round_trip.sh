@@ -4,7 +4,7 @@
 #
 #   scripts/labelling_round_trip.sh [FOLDER]     everything is written to FOLDER (default: out/loop)
 #
-# Training takes hours with the shipped recipe; CS_CONFIG and CS_CORPUS name a smaller one.
+# Training takes minutes with the shipped recipe; CS_CONFIG and CS_CORPUS name a smaller one.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -12,8 +12,8 @@ FOLDER=${1:-out/loop}
 CS_COMMAND=${CS_COMMAND:-cs-classifier} # how the program is called
 CS_PYTHON=${CS_PYTHON:-python3}         # has openpyxl
 CS_MODEL=${CS_MODEL:-models/default}
-CS_CONFIG=${CS_CONFIG:-configs/train.yaml} # recipe
-CS_CORPUS=${CS_CORPUS:-data}               # has the folders train, calibration and test
+CS_CONFIG=${CS_CONFIG:-configs/warm_start.yaml} # recipe
+CS_CORPUS=${CS_CORPUS:-data}                    # has the folders train, calibration and test
 STORE=$FOLDER/labels.jsonl
 
 cs() {
@@ -77,7 +77,7 @@ cs calibrate "$CS_MODEL" "$FOLDER/lines.jsonl" -o "$FOLDER/model"
 cs label split --store "$STORE" --by group -o "$FOLDER/parts"
 cs train --config "$CS_CONFIG" -o "$FOLDER/new" --work "$FOLDER/work" \
   --set "model.base=$CS_MODEL" \
-  --set "data.train=[$CS_CORPUS/train, $FOLDER/parts/train.jsonl]" \
+  --set "data.train=[$FOLDER/parts/train.jsonl]" --set "data.replay=[$CS_CORPUS/train]" \
   --set "data.calibration=[$CS_CORPUS/calibration, $FOLDER/parts/calibration.jsonl]" \
   --set "data.test=[$CS_CORPUS/test, $FOLDER/parts/test.jsonl]"
 

@@ -19,7 +19,7 @@ def run(config: FineTuneConfig, base: Path, work: Path, **options) -> finetuning
         config,
         ModelConfig(base=str(base)),
         LABELS,
-        train=(PAIRS, GOLD),
+        train=lambda _epoch: (PAIRS, GOLD),
         validation=(PAIRS, GOLD),
         work=work,
         **options,

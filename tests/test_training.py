@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from cs_classifier import artifact, datasets, training
+from cs_classifier.classifiers.ngrams import FILE, NgramModel
 from cs_classifier.config import DecisionConfig, TrainConfig
 from cs_classifier.errors import DataError, LabelError
 from cs_classifier.labels import load_labels
@@ -49,6 +50,41 @@ def test_a_line_in_two_splits_is_refused(tiny_config: TrainConfig, tmp_path: Pat
     with pytest.raises(DataError, match="two splits"):
         training.train(config, tmp_path / "model", work=tmp_path / "work")
     assert not (tmp_path / "model").exists()
+
+
+def test_a_warm_start_learns_new_lines_and_replays_old_ones(
+    artifact_folder: Path, tiny_config: TrainConfig, tmp_path: Path
+) -> None:
+    rows = [
+        {"text": f"{word}这个我们不做的{word}", "labels": [], "group": f"g{word}"}
+        for word in "甲乙丙丁戊己庚辛壬癸"
+    ]
+    write_jsonl(tmp_path / "new.jsonl", rows)
+    old = tiny_config.data
+    data = {"train": (tmp_path / "new.jsonl",), "replay": old.train, "replay_ratio": 2.0}
+    config = tiny_config.model_copy(
+        update={
+            "data": old.model_copy(update=data),
+            "model": tiny_config.model.model_copy(update={"base": str(artifact_folder)}),
+            "train": tiny_config.train.model_copy(update={"epochs": 1, "ngrams": 0.5}),
+        }
+    )
+    steps: list[int] = []
+    training.train(
+        config,
+        tmp_path / "model",
+        work=tmp_path / "work",
+        on_step=lambda _step, all_steps, _note: steps.append(all_steps),
+    )
+    manifest = artifact.read_manifest(tmp_path / "model")
+    assert manifest.data == checksums(*data["train"], *old.train, *old.calibration)
+    lines = json.loads((tmp_path / "model" / "training.json").read_text())["lines"]
+    n_old = len(datasets.gold(datasets.load(old.train, LABELS)))
+    assert lines["train"] < len(rows) < lines["replay"] <= n_old
+    seen = lines["train"] + 2 * lines["train"]  # in the one epoch
+    assert set(steps) == {-(-seen // config.train.batch_size)}
+    vocabulary = NgramModel.load(tmp_path / "model" / FILE).vocabulary
+    assert {"做的", "三天"} <= set(vocabulary)  # of new and of old lines
 
 
 def test_an_unknown_label_in_the_data(tiny_config: TrainConfig, tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ import numpy as np
 
 from cs_classifier.errors import ConfigError, MissingExtraError
 from cs_classifier.metrics import mean_average_precision
-from cs_classifier.training import base_encoder
+from cs_classifier.training import base_encoder, pruning
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 
     from cs_classifier.config import FineTuneConfig, ModelConfig
     from cs_classifier.labels import LabelSet
+
+    Lines = tuple[Sequence[tuple[str, str]], npt.NDArray[np.float64]]
+    """(context, text) pairs and their gold labels ``(n, n_labels)``."""
 
 log = logging.getLogger(__name__)
 CHECKPOINT = "checkpoint"
@@ -68,8 +71,8 @@ def load_base(
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerFast]:
     """Load any BERT-like checkpoint with a fresh multi-label head, or a model folder with its own.
 
-    A model folder keeps its layers, so ``layers`` and ``pooling_layer`` say nothing about it; the
-    outputs of labels that it knows are kept, too, and those of other labels start afresh.
+    A model folder keeps its pooling layer, whatever ``pooling_layer`` says, and the outputs of
+    labels that it knows; those of other labels start afresh.
 
     Raises:
         MissingExtraError: torch or transformers is not installed.
@@ -100,6 +103,7 @@ def load_base(
     )
     if warm:
         _keep_outputs(model, Path(folder), [own.id2label[i] for i in range(own.num_labels)])
+        pruning.keep_layers(model, config.layers or layers)
     elif config.pooling_layer:
         _start_as_mean(model)
     tokenizer_file = Path(folder) / "tokenizer.json"
@@ -195,39 +199,37 @@ def fine_tune(  # noqa: PLR0913
     model_config: ModelConfig,
     label_set: LabelSet,
     *,
-    train: tuple[Sequence[tuple[str, str]], npt.ArrayLike],
-    validation: tuple[Sequence[tuple[str, str]], npt.ArrayLike],
+    train: Callable[[int], Lines],
+    validation: Lines,
     work: Path,
-    variants: Callable[[int], Sequence[tuple[str, str]]] | None = None,
     on_step: Callable[[int, int, str], None] = lambda *_: None,
 ) -> FineTuned:
-    """Fine-tune on ``(pairs, labels)``; resume from ``work`` when an earlier run was stopped.
+    """Fine-tune on the lines of each epoch; resume from ``work`` when an earlier run was stopped.
 
     Args:
         config: the recipe.
         model_config: the encoder.
         label_set: outputs, in order.
-        train: (context, text) pairs and gold labels ``(n, n_labels)``.
-        validation: the same, for early stopping.
+        train: gives the lines of an epoch (0, 1, ...), always equally many.
+        validation: lines for early stopping.
         work: folder for checkpoints; one epoch at most is lost when a run is killed.
-        variants: gives the training pairs of an epoch, respelt, in the order of ``train``.
         on_step: called with (step, all steps, note) for a progress bar.
     """
     import torch
 
     torch.manual_seed(config.seed)
     model, tokenizer = load_base(model_config, label_set, dropout=config.dropout)
-    data = encode(tokenizer, *train, max_tokens=model_config.max_tokens)
+    first = train(0)[0]
+    if model_config.prune_vocabulary:
+        tokenizer = pruning.keep_pieces(model, tokenizer, first)
     held = encode(tokenizer, *validation, max_tokens=model_config.max_tokens)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     model.to(device)
-    run = _Run(config, model, tokenizer, work, len(data.ids), device)
+    run = _Run(config, model, tokenizer, work, len(first), device)
     for epoch in range(run.restore(), config.epochs):
         if run.stalled(config.patience):
             break
-        if variants:
-            pairs = variants(epoch)
-            data = encode(tokenizer, pairs, train[1], max_tokens=model_config.max_tokens)
+        data = encode(tokenizer, *train(epoch), max_tokens=model_config.max_tokens)
         run.epoch(epoch, data, held, on_step)
     run.load_best()
     return FineTuned(model.to("cpu").eval(), tokenizer, run.history)
@@ -293,6 +295,7 @@ class _Run:
             note = f"epoch {epoch + 1}, loss {np.mean(losses[-50:]):.4f}"
             on_step(self.schedule.last_epoch, self.all_steps, note)
         score = mean_average_precision(held.labels, self.logits(held))
+        score = 0.0 if np.isnan(score) else score  # nothing violating was held out: take the last
         row = Epoch(epoch + 1, float(np.mean(losses)), score, time.monotonic() - start)
         self.history.append(row)
         log.info(

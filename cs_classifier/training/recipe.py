@@ -56,6 +56,10 @@ def train(
 ) -> EvaluationReport | None:
     """Fine-tune, calibrate, evaluate on the test files, and write the artifact ``target``.
 
+    Where ``config.data.replay`` names lines that the base model has learnt already, each epoch also
+    takes a fresh draw of them, so that the new lines do not make it forget (experience replay,
+    Rolnick et al. 2019). The n-gram model and the clause outputs are fitted on all lines.
+
     Args:
         config: the recipe.
         target: artifact folder; an existing artifact is replaced when the new one is complete.
@@ -70,40 +74,47 @@ def train(
     """
     label_set = load_labels()
     lines = _gold_lines(config.data.train, label_set, "train")
+    old = _gold_lines(config.data.replay, label_set, "replay") if config.data.replay else []
     calibration = _gold_lines(config.data.calibration, label_set, "calibrate")
     test = datasets.load(config.data.test, label_set) if config.data.test else []
-    check_apart(lines, calibration, test)
+    check_apart(lines, old, calibration, test)
     rng = np.random.default_rng(config.train.seed)
     rest, held = splits.by_group(lines, config.data.validation_share, rng)
+    replay, old_held = splits.by_group(old, config.data.validation_share, rng) if old else ([], [])
+    held = [*held, *_draw(old_held, round(config.data.replay_ratio * len(held)), rng)]
     tuned = finetuning.fine_tune(
         config.train,
         config.model,
         label_set,
-        train=(_pairs(rest), _gold(rest, label_set)),
-        validation=(_pairs(held), _gold(held, label_set)),
+        train=_epochs(rest, replay, label_set, config),
+        validation=_encodable(held, label_set),
         work=work,
-        variants=_variants(rest, config) if config.train.evasion else None,
         on_step=on_step,
     )
-    clauses = _name_clauses(tuned, rest, label_set, config) if config.train.clauses else ()
+    learnt = [*rest, *replay]
+    clauses = _name_clauses(tuned, learnt, label_set, config) if config.train.clauses else ()
     reports: list[EvaluationReport] = []
 
     def fill(folder: Path) -> Manifest:
         artifact.copy_configs(None, folder)
         difference = save_encoder(tuned.model, tuned.tokenizer, folder)
         if config.train.ngrams:
-            wide.fit(_pairs(rest), _gold(rest, label_set), weight=config.train.ngrams).save(
+            wide.fit(*_encodable(learnt, label_set), weight=config.train.ngrams).save(
                 folder / ngrams.FILE
             )
         manifest = _manifest(config, label_set, tuned, difference, clauses)
         details = {
             "config": config.model_dump(mode="json"),
             "history": [asdict(epoch) for epoch in tuned.history],
-            "lines": {"train": len(rest), "validation": len(held), "calibration": len(calibration)},
+            "lines": {"train": len(rest)}
+            | ({"replay": len(replay)} if replay else {})
+            | {"validation": len(held), "calibration": len(calibration)},
             "tests": _checksums(config.data.test),
         }
         artifact.write_json(folder / TRAINING, details)
-        report = _finish(folder, manifest, calibration, config.decision, test=test, train=lines)
+        report = _finish(
+            folder, manifest, calibration, config.decision, test=test, train=[*lines, *old]
+        )
         if report:
             reports.append(report)
         return manifest
@@ -212,18 +223,14 @@ def fit_decision(
     return calibrator, choose(probabilities, gold, config, natural=natural)
 
 
-def _pairs(lines: Sequence[LabelledMessage]) -> list[tuple[str, str]]:
-    """Normalised (context, text) pairs, exactly as the pipeline will make them."""
+def _encodable(lines: Sequence[LabelledMessage], label_set: LabelSet) -> finetuning.Lines:
+    """Normalised (context, text) pairs, exactly as the pipeline will make them, and gold labels."""
     normalize = default_normalizer()
-    return [
+    pairs = [
         (normalize(line.message.context).text[-MAX_CONTEXT:], normalize(line.message.text).text)
         for line in lines
     ]
-
-
-def _gold(lines: Sequence[LabelledMessage], label_set: LabelSet) -> Array:
-    """Gold labels ``(n, n_labels)``."""
-    return np.array([label_set.row(line.labels) for line in lines], dtype=np.float64)
+    return pairs, np.array([label_set.row(line.labels) for line in lines], dtype=np.float64)
 
 
 def _name_clauses(
@@ -236,29 +243,42 @@ def _name_clauses(
     violating = [line for line in lines if line.labels and line.clauses]
     if not violating:
         return ()
-    pairs, gold = _pairs(violating), _gold(violating, label_set)
-    data = finetuning.encode(tuned.tokenizer, pairs, gold, max_tokens=config.model.max_tokens)
+    data = finetuning.encode(
+        tuned.tokenizer, *_encodable(violating, label_set), max_tokens=config.model.max_tokens
+    )
     return clause_head.append(tuned.model, data, [line.clauses for line in violating], label_set)
 
 
-def _variants(
-    lines: Sequence[LabelledMessage], config: TrainConfig
-) -> Callable[[int], list[tuple[str, str]]]:
-    """Pairs of an epoch, a share of the lines respelt by a random attack, clean ones alike."""
+def _epochs(
+    new: Sequence[LabelledMessage],
+    old: Sequence[LabelledMessage],
+    label_set: LabelSet,
+    config: TrainConfig,
+) -> Callable[[int], finetuning.Lines]:
+    """Lines of an epoch: all new ones and a draw of old ones, a share of them respelt.
+
+    Respelling takes a random attack, for violating and clean lines alike.
+    """
     evader = Evader("train")
 
-    def of_epoch(epoch: int) -> list[tuple[str, str]]:
+    def of_epoch(epoch: int) -> finetuning.Lines:
         rng = np.random.default_rng((config.train.seed, epoch))
-        respelt = []
-        for line in lines:
-            text = None
+        lines = [*new, *_draw(old, round(config.data.replay_ratio * len(new)), rng)]
+        for i, line in enumerate(lines):
             if rng.random() < config.train.evasion:
-                text = evader(line.message.text, ATTACKS[int(rng.integers(len(ATTACKS)))], rng)
-            message = replace(line.message, text=text) if text else line.message
-            respelt.append(replace(line, message=message))
-        return _pairs(respelt)
+                attack = ATTACKS[int(rng.integers(len(ATTACKS)))]
+                if text := evader(line.message.text, attack, rng):
+                    lines[i] = replace(line, message=replace(line.message, text=text))
+        return _encodable(lines, label_set)
 
     return of_epoch
+
+
+def _draw(
+    lines: Sequence[LabelledMessage], size: int, rng: np.random.Generator
+) -> list[LabelledMessage]:
+    """``size`` lines without replacement, or all where there are fewer."""
+    return [lines[i] for i in rng.permutation(len(lines))[:size]]
 
 
 def _finish(  # noqa: PLR0913
@@ -321,7 +341,7 @@ def _manifest(
         pad_id=tuned.model.config.pad_token_id or 0,
         seed=config.train.seed,
         revision=_revision(),
-        data=_checksums([*config.data.train, *config.data.calibration]),
+        data=_checksums([*config.data.train, *config.data.replay, *config.data.calibration]),
         versions=_versions(),
         onnx_difference=difference,
     )
