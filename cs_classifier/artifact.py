@@ -46,6 +46,7 @@ class Manifest(BaseModel):
     labels: tuple[str, ...]
     clauses: tuple[str, ...] = ()  # that the head names after the labels
     base: str
+    parent: str = ""  # id of the model that it was trained on from
     max_tokens: int
     pad_id: int
     seed: int

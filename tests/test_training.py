@@ -78,6 +78,9 @@ def test_a_warm_start_learns_new_lines_and_replays_old_ones(
     )
     manifest = artifact.read_manifest(tmp_path / "model")
     assert manifest.data == checksums(*data["train"], *old.train, *old.calibration)
+    assert manifest.parent == artifact.read_manifest(artifact_folder).id
+    assert manifest.base == artifact.read_manifest(artifact_folder).base
+    assert manifest.parent in (tmp_path / "model" / "README.md").read_text("utf-8")
     lines = json.loads((tmp_path / "model" / "training.json").read_text())["lines"]
     n_old = len(datasets.gold(datasets.load(old.train, LABELS)))
     assert lines["train"] < len(rows) < lines["replay"] <= n_old

@@ -157,6 +157,10 @@ def _data(manifest: Manifest, training: Mapping[str, Any]) -> str:
         if manifest.base == EMBEDDED
         else f"Base encoder: {_base(manifest)}; see there for its licence."
     )
+    if manifest.parent:
+        encoder += (
+            f" Trained on from `{manifest.parent}`; its training files are listed with these."
+        )
     return (
         "## Training data\n\n"
         "Invented lines, written and annotated by language models under one guideline, not by shop"

@@ -330,18 +330,25 @@ def _manifest(
     clauses: tuple[str, ...],
 ) -> Manifest:
     now = dt.datetime.now()
+    base, parent = config.model.base, ""
+    data = _checksums([*config.data.train, *config.data.replay, *config.data.calibration])
+    if (Path(base) / artifact.MANIFEST).exists():
+        former = artifact.read_manifest(Path(base))
+        data = promotion.learnt_from(Path(base)) | data
+        base, parent = former.base, former.id
     return Manifest(
         format_version=artifact.FORMAT_VERSION,
         id=f"{config.name}-{now:{_STAMP}}-{_revision()[:7]}",
         created=now.date().isoformat(),
         labels=label_set.ids,
         clauses=clauses,
-        base=config.model.base,
+        base=base,
+        parent=parent,
         max_tokens=config.model.max_tokens,
         pad_id=tuned.model.config.pad_token_id or 0,
         seed=config.train.seed,
         revision=_revision(),
-        data=_checksums([*config.data.train, *config.data.replay, *config.data.calibration]),
+        data=data,
         versions=_versions(),
         onnx_difference=difference,
     )
