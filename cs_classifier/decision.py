@@ -5,15 +5,18 @@ The thresholds are values that can be re-applied to stored probabilities without
 
 from __future__ import annotations
 
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Self
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from cs_classifier import metrics
 from cs_classifier.config import DecisionConfig
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import numpy.typing as npt
 
     from cs_classifier.records import Outcome
@@ -21,6 +24,7 @@ if TYPE_CHECKING:
     Array = npt.NDArray[np.float64]
 
 OUTCOMES: tuple[Outcome, ...] = ("clear", "review", "violation")
+RESAMPLES = 50  # of the calibration set, over which the violation threshold is averaged
 
 
 class LabelThresholds(BaseModel):
@@ -69,26 +73,36 @@ class Decision(BaseModel):
 
 
 def choose(
-    probabilities: Array, gold: Array, config: DecisionConfig, *, natural: npt.NDArray[np.bool_]
+    probabilities: Array,
+    gold: Array,
+    config: DecisionConfig,
+    *,
+    natural: npt.NDArray[np.bool_],
+    groups: Sequence[str] | None = None,
 ) -> Decision:
     """Choose thresholds on a calibration set.
 
     ``violation`` is the lowest threshold whose precision, by a one-sided Clopper-Pearson lower
     bound, reaches the floor, and at which no more than ``max_violation_rate`` of the natural clean
-    lines would be hit. Where too few positives exist to prove the floor, the threshold with the
-    best bound is taken and ``floor_met`` is false; where no positive lies above that limit, the
-    threshold stands just above it. ``review`` is the highest threshold that reaches
-    the recall target, raised until no more than ``max_review_rate`` of the natural clean lines are
-    sent to a person.
+    lines would be hit; where no threshold proves the floor, the one with the best bound. A single
+    high-scoring clean line can move that threshold far, so it is found on ``RESAMPLES`` resamples
+    of whole groups, and the mean of the log-odds is taken ("bagging", Breiman 1996), raised if need
+    be until the natural limit holds on the set itself. ``floor_met`` says whether the bound reaches
+    the floor there. ``review`` is the highest threshold that reaches the recall target, raised
+    until no more than ``max_review_rate`` of the natural clean lines are sent to a person.
 
     Args:
         probabilities: calibrated, shape ``(n, n_labels)``.
         gold: 0/1, same shape.
         config: the targets.
         natural: ``(n,)``, true for lines drawn as traffic comes rather than enriched.
+        groups: ``(n,)``, lines that are not independent share one; by default, each is its own.
     """
+    rng = np.random.default_rng(0)
+    names = np.arange(len(gold)) if groups is None else np.asarray(groups)
+    resamples = metrics.bootstrap_weights(names, RESAMPLES, rng)
     labels = [
-        _choose_label(probabilities[:, j], gold[:, j] > 0, natural, config)
+        _choose_label(probabilities[:, j], gold[:, j] > 0, natural, config, resamples)
         for j in range(gold.shape[1])
     ]
     return Decision(labels=tuple(labels), config=config)
@@ -99,34 +113,90 @@ def _choose_label(
     gold: npt.NDArray[np.bool_],
     natural: npt.NDArray[np.bool_],
     config: DecisionConfig,
+    resamples: npt.NDArray[np.int64],
 ) -> LabelThresholds:
-    clean = np.sort(p[natural & ~gold])
     if not gold.any():
         return LabelThresholds(review=1.0, violation=1.0)
-    candidates = np.unique(p[gold])
-    candidates = candidates[candidates > _rate_limit(clean, config.max_violation_rate)]
-    if not len(candidates):
-        candidates = np.array([_just_above(_rate_limit(clean, config.max_violation_rate))])
-    hits = np.array([(p[gold] >= t).sum() for t in candidates])
-    called = np.array([(p >= t).sum() for t in candidates])
-    bounds = np.array(
-        [lower_bound(h, n, config.confidence) for h, n in zip(hits, called, strict=True)]
-    )
-    met = bounds >= config.precision_floor
-    # argmax finds the first: the lowest threshold that holds, or the best bound there is
-    at = int(np.argmax(met)) if met.any() else int(np.argmax(bounds))
-    violation = float(_midpoint(p, candidates[at]))
-    wanted = float(np.quantile(p[gold], 1 - config.recall_target, method="lower"))
-    review = min(violation, _raised(wanted, clean, config.max_review_rate))
+    order = np.argsort(-p, kind="stable")
+    p, gold, natural = p[order], gold[order], natural[order]
+    clean = np.sort(p[natural & ~gold])
+    found = [_lowest_proven(p, gold, natural, weights, config) for weights in resamples[:, order]]
+    wanted = _mean_probability([t for t in found if t is not None])
+    violation = _raised(wanted, clean, config.max_violation_rate)
+    called, hits = int((p >= violation).sum()), int((p[gold] >= violation).sum())
+    bound = lower_bound(hits, called, config.confidence)
+    reached = float(np.quantile(p[gold], 1 - config.recall_target, method="lower"))
+    review = min(violation, _raised(reached, clean, config.max_review_rate))
     return LabelThresholds(
         review=review,
         violation=violation,
-        precision=float(hits[at] / called[at]) if called[at] else None,
-        precision_bound=float(bounds[at]),
-        floor_met=bool(met[at]),
+        precision=hits / called if called else None,
+        precision_bound=bound,
+        floor_met=bound >= config.precision_floor,
         recall=float((p[gold] >= violation).mean()),
         review_recall=float((p[gold] >= review).mean()),
     )
+
+
+def _lowest_proven(
+    p: Array,
+    gold: npt.NDArray[np.bool_],
+    natural: npt.NDArray[np.bool_],
+    weights: npt.NDArray[np.int64],
+    config: DecisionConfig,
+) -> float | None:
+    """The lowest threshold that holds where line ``i`` counts ``weights[i]`` times.
+
+    ``p`` falls. A threshold lies half way between a value that a violating line has and the next
+    lower one, so that it does not sit on a line. None where no violating line has any weight.
+    """
+    starts = np.flatnonzero(np.append([True], p[1:] < p[:-1]))  # equal values are called together
+    values = p[starts]
+    called, hits, clean = (
+        np.add.reduceat(counts, starts)
+        for counts in (weights, weights * gold, weights * (natural & ~gold))
+    )
+    at = np.flatnonzero(hits)
+    if not len(at):
+        return None
+    limit = config.max_violation_rate * clean.sum()
+    called, hits, clean = (np.cumsum(counts)[at] for counts in (called, hits, clean))
+    if not (clean <= limit).any():
+        return _just_above(values[at[0]])
+    at, called, hits = (counts[clean <= limit] for counts in (at, called, hits))
+    floor, confidence = config.precision_floor, config.confidence
+    met = hits >= [_hits_needed(n, floor, confidence) for n in called.tolist()]
+    if met.any():
+        best = np.flatnonzero(met)[-1]
+    else:
+        pairs = zip(hits.tolist(), called.tolist(), strict=True)
+        best = np.argmax([lower_bound(h, n, confidence) for h, n in pairs])
+    return float(values[at[best] : at[best] + 2].mean())
+
+
+@lru_cache(maxsize=100_000)
+def _hits_needed(called: int, floor: float, confidence: float) -> int:
+    """The fewest hits among ``called`` whose lower bound reaches the floor; more than all if none.
+
+    The bound reaches the floor where so many hits would be rarer than ``1 - confidence`` at it.
+    """
+    return (
+        next(
+            (
+                hits
+                for hits in range(called, -1, -1)
+                if _upper_tail(hits, called, floor) > 1 - confidence
+            ),
+            -1,
+        )
+        + 1
+    )
+
+
+def _mean_probability(values: Sequence[float]) -> float:
+    """The probability whose log-odds are the mean of those of ``values``."""
+    p = np.clip(values, 1e-12, 1 - 1e-12)
+    return float(1 / (1 + np.exp(-np.mean(np.log(p / (1 - p))))))
 
 
 def _rate_limit(clean: Array, rate: float) -> float:
@@ -134,15 +204,6 @@ def _rate_limit(clean: Array, rate: float) -> float:
     if not len(clean):
         return 0.0
     return float(clean[min(len(clean) - 1, int(np.ceil(len(clean) * (1 - rate))))])
-
-
-def _midpoint(p: Array, threshold: float) -> float:
-    """Half way to the next lower value, so that the threshold does not sit on one line."""
-    below = p[p < threshold]
-    if not len(below):
-        return threshold
-    middle = float((threshold + below.max()) / 2)
-    return middle if middle > below.max() else threshold  # the two may be neighbours
 
 
 def _raised(threshold: float, clean: Array, rate: float) -> float:

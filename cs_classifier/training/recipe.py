@@ -220,7 +220,8 @@ def fit_decision(
         logits, strengths, gold, prevalence=config.prevalence, weights=weights
     )
     probabilities = calibrator.transform(logits, strengths)
-    return calibrator, choose(probabilities, gold, config, natural=natural)
+    groups = [line.group for line in lines]
+    return calibrator, choose(probabilities, gold, config, natural=natural, groups=groups)
 
 
 def _encodable(lines: Sequence[LabelledMessage], label_set: LabelSet) -> finetuning.Lines:
