@@ -64,6 +64,17 @@ def test_a_killed_run_continues_and_ends_the_same(tiny_base: Path, tmp_path: Pat
         torch.testing.assert_close(ours, theirs)
 
 
+def test_the_mean_with_the_start(tiny_base: Path, tmp_path: Path) -> None:
+    config = FineTuneConfig(epochs=2, batch_size=16, precision="fp32", learning_rate=1e-3)
+    torch.manual_seed(config.seed)  # the head is drawn
+    before, _ = finetuning.load_base(ModelConfig(base=str(tiny_base)), LABELS, dropout=0.1)
+    after = run(config, tiny_base, tmp_path / "after").model
+    half = config.model_copy(update={"start_weight": 0.25})
+    mean = run(half, tiny_base, tmp_path / "mean").model
+    for x, y, z in zip(*(m.parameters() for m in (before, after, mean)), strict=True):
+        torch.testing.assert_close(z, 0.25 * x + 0.75 * y)
+
+
 def test_another_recipe_does_not_continue(tiny_base: Path, tmp_path: Path) -> None:
     run(FineTuneConfig(epochs=1, precision="fp32"), tiny_base, tmp_path)
     tuned = run(FineTuneConfig(epochs=1, seed=1, precision="fp32"), tiny_base, tmp_path)

@@ -222,6 +222,7 @@ def fine_tune(  # noqa: PLR0913
     first = train(0)[0]
     if model_config.prune_vocabulary:
         tokenizer = pruning.keep_pieces(model, tokenizer, first)
+    start = {name: values.clone() for name, values in model.state_dict().items()}
     held = encode(tokenizer, *validation, max_tokens=model_config.max_tokens)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     model.to(device)
@@ -232,7 +233,25 @@ def fine_tune(  # noqa: PLR0913
         data = encode(tokenizer, *train(epoch), max_tokens=model_config.max_tokens)
         run.epoch(epoch, data, held, on_step)
     run.load_best()
-    return FineTuned(model.to("cpu").eval(), tokenizer, run.history)
+    model.to("cpu").eval()
+    if config.start_weight:
+        _average(model, start, config.start_weight)
+    return FineTuned(model, tokenizer, run.history)
+
+
+def _average(model: PreTrainedModel, start: dict[str, torch.Tensor], weight: float) -> None:
+    """Move all parameters ``weight`` of the way back to where they started.
+
+    A model that was trained on from another so keeps most of what is new and forgets less
+    ("WiSE-FT", Wortsman et al. 2022).
+    """
+    import torch
+
+    state = model.state_dict()
+    with torch.no_grad():
+        for name, values in state.items():
+            if values.is_floating_point():
+                values.lerp_(start[name], weight)
 
 
 class _Run:
