@@ -56,12 +56,12 @@ def main() -> None:
     parser.add_argument("--model", type=Path, default=artifact.default_path())
     parser.add_argument("--lines", type=Path, help='real turns: JSONL with "text" and "context"')
     parser.add_argument("--limit", type=int, default=10_000)
-    parser.add_argument("--data", type=Path, default=Path("data/test"))
+    parser.add_argument("--data", type=Path, nargs="+", default=[Path("data/test")])
     args = parser.parse_args()
     exact, coarse = (artifact.load(args.model, engine="torch") for _ in range(2))
     as_bf16(coarse.encoder.session)
 
-    labelled = datasets.gold(datasets.load([args.data], exact.label_set))
+    labelled = datasets.gold(datasets.load(args.data, exact.label_set))
     gold = np.array([exact.label_set.row(line.labels) for line in labelled], dtype=float)
     messages = [line.message for line in labelled]
     before, after = (f1(levels(p, messages)[0] == VIOLATION, gold) for p in (exact, coarse))
