@@ -165,11 +165,12 @@ def _lowest_proven(
         return _just_above(values[at[0]])
     at, called, hits = (counts[clean <= limit] for counts in (at, called, hits))
     floor, confidence = config.precision_floor, config.confidence
-    met = hits >= [_hits_needed(n, floor, confidence) for n in called.tolist()]
-    if met.any():
+    pairs = list(zip(hits.tolist(), called.tolist(), strict=True))
+    # The bound lies below the proportion, so most thresholds need no closer look.
+    met = [h >= floor * n and h >= _hits_needed(n, floor, confidence) for h, n in pairs]
+    if any(met):
         best = np.flatnonzero(met)[-1]
     else:
-        pairs = zip(hits.tolist(), called.tolist(), strict=True)
         best = np.argmax([lower_bound(h, n, confidence) for h, n in pairs])
     return float(values[at[best] : at[best] + 2].mean())
 
@@ -217,6 +218,7 @@ def _just_above(p: float) -> float:
     return min(1.0, float(np.nextafter(p, 2.0)))
 
 
+@lru_cache(maxsize=100_000)
 def lower_bound(successes: int, trials: int, confidence: float) -> float:
     """One-sided Clopper-Pearson (1934) lower bound of a proportion, by bisection.
 
