@@ -17,7 +17,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from cs_classifier import tables
-from cs_classifier.errors import DataError
+from cs_classifier.errors import DataError, writing
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -333,10 +333,8 @@ def _transaction(ledger: sqlite3.Connection) -> Iterator[None]:
 @contextmanager
 def _errors(folder: Path) -> Iterator[None]:
     try:
-        yield
-    except OSError as error:
-        msg = f"cannot write {folder}: {error.strerror or error}"
-        raise DataError(msg) from error
+        with writing(folder):
+            yield
     except sqlite3.Error as error:
         if "locked" in str(error):
             msg = f"{folder} is being written by another run; wait for it or stop it"

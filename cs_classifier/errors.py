@@ -1,5 +1,14 @@
 """The errors that a user can meet; each message says what is wrong and what to do."""
 
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
 
 class CsClassifierError(Exception):
     """Base of all errors raised on purpose; the command line prints it without a traceback."""
@@ -30,3 +39,17 @@ class MissingExtraError(CsClassifierError):
             f"this needs the package '{package}', which is not installed. "
             f"Install it, in the folder of this project, with: pip install '.[{extra}]'"
         )
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Turn the system's errors in the block into one that names ``path``.
+
+    Raises:
+        DataError: ``path`` cannot be written.
+    """
+    try:
+        yield
+    except OSError as error:
+        msg = f"cannot write {path}: {error.strerror or error}"
+        raise DataError(msg) from error

@@ -61,8 +61,7 @@ def macro_f1(called: np.ndarray, gold: np.ndarray, weights: np.ndarray) -> tuple
 
 def called(model: Pipeline, lines: Sequence[LabelledMessage]) -> np.ndarray:
     """Which labels ``model`` calls a violation, ``(n, n_labels)``."""
-    scored = model.score([line.message for line in lines])
-    probabilities = model.calibrator.transform(scored.logits, scored.strengths)
+    probabilities = model.probabilities([line.message for line in lines])
     return model.decision.levels(probabilities) == VIOLATION
 
 

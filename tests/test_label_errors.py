@@ -12,6 +12,7 @@ from cs_classifier.records import LabelledMessage, Message
 from cs_classifier.reports import upkeep as reports
 from cs_classifier.rules import load_rules
 from cs_classifier.upkeep import label_errors
+from scripts.simulate_label_noise import flipped
 
 LABELS = load_labels()
 RULES = load_rules()
@@ -24,22 +25,9 @@ def corpus_slice() -> list[LabelledMessage]:
     return splits.by_group(lines, 1200 / len(lines), np.random.default_rng(0))[1]
 
 
-def flipped(
-    lines: list[LabelledMessage], share: float, rng: np.random.Generator
-) -> tuple[list[LabelledMessage], set[str]]:
-    """Flip one label of a share of the lines: a violation loses one, a clean line gains one."""
-    noisy = list(lines)
-    chosen = rng.choice(len(lines), int(share * len(lines)), replace=False)
-    for i in chosen.tolist():
-        labels = set(lines[i].labels)
-        labels ^= {str(rng.choice(sorted(labels) or LABELS.ids))}
-        noisy[i] = replace(lines[i], labels=tuple(x for x in LABELS.ids if x in labels))
-    return noisy, {lines[i].id for i in chosen}
-
-
 def test_flipped_labels_come_first() -> None:
     correct = corpus_slice()
-    lines, wrong = flipped(correct, 0.2, np.random.default_rng(0))
+    lines, wrong = flipped(correct, 0.2, LABELS, np.random.default_rng(0))
     ranked = label_errors.rank(lines, LABELS, RULES, limit=int(0.3 * len(lines)))
     found = [suspect for suspect in ranked if suspect.line.id in wrong]
     assert len(found) >= 0.7 * len(wrong), f"{len(found)} of {len(wrong)}"

@@ -199,6 +199,7 @@ def agreement(
     from cs_classifier.labeling import store as stores
     from cs_classifier.labeling.words import agreement_text
     from cs_classifier.labels import load_labels
+    from cs_classifier.reports.output import write_text
 
     if not files and not store:
         msg = "give files, or --store"
@@ -210,7 +211,7 @@ def agreement(
         events += exchange.read(files, label_set=label_set, when=moment).events
     report = comparing.agreement(events, label_ids=label_set.ids, rng=np.random.default_rng(seed))
     if output:
-        exchange.write_text(report.model_dump_json(indent=1) + "\n", output)
+        write_text(output, report.model_dump_json(indent=1) + "\n")
     sys.stdout.write(agreement_text(report, label_set, language=language) + "\n")
 
 

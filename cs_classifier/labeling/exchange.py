@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
@@ -11,6 +10,7 @@ from cs_classifier.errors import CsClassifierError, DataError
 from cs_classifier.labeling.store import Event, Source, histories, spelled
 from cs_classifier.labeling.words import WORDS
 from cs_classifier.records import Message
+from cs_classifier.reports.output import whole
 from cs_classifier.reports.review_files.answers import SEPARATOR, folded, labels_of
 from cs_classifier.reports.review_files.words import COLUMNS
 from cs_classifier.reports.wording import label_name
@@ -20,7 +20,7 @@ from cs_classifier.sampling import Stratum, template
 from cs_classifier.scored import ScoredLine
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
     from cs_classifier.labels import LabelSet
@@ -270,8 +270,8 @@ def write(
         msg = f"{path}: a file in the format {format} ends in {_SUFFIXES[format]}"
         raise DataError(msg)
     if format == "jsonl":
-        with _writing(path):
-            datasets.dump(lines, path)
+        with whole(path) as part:
+            datasets.dump(lines, part)
     elif format == "doccano":
         rows = [_doccano(line, label_set, language) for line in lines]
         with tables.Writer(path, columns=["text", "label"]) as writer:
@@ -283,26 +283,6 @@ def write(
         ]
         info = {WORDS[language]["lines"]: str(len(lines))}
         write_sample(sampled, path, label_set=label_set, info=info, language=language)
-
-
-def write_text(text: str, path: Path) -> None:
-    """Write a text file.
-
-    Raises:
-        DataError: it cannot be written.
-    """
-    with _writing(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, encoding="utf-8")
-
-
-@contextmanager
-def _writing(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        msg = f"cannot write {path}: {error.strerror or error}"
-        raise DataError(msg) from error
 
 
 def _doccano(line: LabelledMessage, label_set: LabelSet, language: Language) -> dict[str, Any]:

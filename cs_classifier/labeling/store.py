@@ -18,7 +18,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from cs_classifier import datasets, tables
-from cs_classifier.errors import DataError
+from cs_classifier.errors import DataError, writing
 from cs_classifier.records import LabelledMessage, Message
 
 if TYPE_CHECKING:
@@ -338,15 +338,12 @@ def append(path: Path, events: Iterable[Event], *, label_set: LabelSet) -> list[
     Raises:
         DataError: the store is damaged, cannot be written, or stays locked.
     """
-    try:
+    with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         with _locked(path):
             fresh = news(load(path, label_set) if path.exists() else [], events)
             if fresh:
                 _extend(path, "".join(dumps(event) + "\n" for event in fresh))
-    except OSError as error:
-        msg = f"cannot write {path}: {error.strerror or error}"
-        raise DataError(msg) from error
     return fresh
 
 

@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 from difflib import SequenceMatcher
 from typing import TYPE_CHECKING, Any
 
-from cs_classifier.errors import DataError, MissingExtraError
+from cs_classifier.errors import DataError, MissingExtraError, writing
 from cs_classifier.reports.masking import hide
 from cs_classifier.tables.writing import FORMULA
 
@@ -68,12 +68,10 @@ def whole(path: Path) -> Iterator[Path]:
     """
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        yield part
-        part.replace(path)
-    except OSError as error:
-        msg = f"cannot write {path}: {error.strerror or error}"
-        raise DataError(msg) from error
+        with writing(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            yield part
+            part.replace(path)
     finally:
         with suppress(OSError):
             part.unlink(missing_ok=True)

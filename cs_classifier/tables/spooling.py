@@ -5,10 +5,10 @@ from __future__ import annotations
 import io
 import json
 import os
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Self
 
-from cs_classifier.errors import DataError
+from cs_classifier.errors import DataError, writing
 from cs_classifier.tables.writing import (
     CsvSink,
     JsonlSink,
@@ -61,7 +61,7 @@ class Spool:
         Raises:
             DataError: the folder cannot be written, or the file is shorter than it was.
         """
-        with _errors(self.path):
+        with writing(self.path):
             if self._start and self.path.stat().st_size < self._start:
                 msg = f"{self.path} is damaged; delete the folder to begin anew"
                 raise DataError(msg)
@@ -97,7 +97,7 @@ class Spool:
         if self._kind == "xlsx":
             self._rows += len(rows)
             check_sheet_rows(self._rows)
-        with _errors(self.path):
+        with writing(self.path):
             self._sink.write(rows)
             self._sink.flush()
             self._file.flush()
@@ -110,7 +110,7 @@ class Spool:
         Raises:
             DataError: the file cannot be written.
         """
-        with _errors(target):
+        with writing(target):
             source = self.path
             if self._kind in {"parquet", "xlsx"}:
                 source = self._whole
@@ -194,12 +194,3 @@ def sync(path: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
-
-
-@contextmanager
-def _errors(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        msg = f"cannot write {path}: {error.strerror or error}"
-        raise DataError(msg) from error

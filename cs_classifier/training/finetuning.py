@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from cs_classifier.artifact import MANIFEST
 from cs_classifier.errors import ConfigError, MissingExtraError
 from cs_classifier.metrics import mean_average_precision
 from cs_classifier.training import base_encoder, pruning
@@ -89,7 +90,7 @@ def load_base(
         raise MissingExtraError(msg, "transformers") from error
     folder = base_encoder.resolve(config.base)
     own = AutoConfig.from_pretrained(folder)
-    warm = (Path(folder) / "manifest.json").exists()
+    warm = (Path(folder) / MANIFEST).exists()
     layers = own.num_hidden_layers
     model = AutoModelForSequenceClassification.from_pretrained(
         folder,
