@@ -139,18 +139,20 @@ def load(
     verify(folder, manifest)
     label_set = load_labels(folder / "labels.yaml")
     wide = folder / ngrams.FILE
+    encoder = engines.load(
+        folder,
+        max_tokens=manifest.max_tokens,
+        pad_id=manifest.pad_id,
+        engine=engine,
+        device=device,
+        threads=threads,
+    )
     return Pipeline(
         label_set=label_set,
         rules=load_rules(folder / "rules.yaml", label_set),
         normalizer=Normalizer(folder / "lexicon.yaml"),
-        encoder=engines.load(
-            folder,
-            max_tokens=manifest.max_tokens,
-            pad_id=manifest.pad_id,
-            engine=engine,
-            device=device,
-            threads=threads,
-        ),
+        encoder=encoder,
+        exact=encoder.exact,
         ngrams=ngrams.NgramModel.load(wide) if wide.exists() else None,
         calibrator=_read(Calibrator, folder / "calibration.json"),
         decision=_read(Decision, folder / "decision.json"),

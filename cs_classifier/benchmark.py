@@ -143,6 +143,8 @@ def stage_seconds(pipeline: Pipeline, source: Path, target: Path) -> dict[str, f
     encoder = watched.encoder
     tokenize, run = timed("tokenize", encoder.tokenize), timed("encoder", encoder.run)
     watched.encoder = SimpleNamespace(name=encoder.name, logits=lambda found: run(tokenize(found)))
+    if pipeline.exact is not None:
+        watched.exact = SimpleNamespace(logits=timed("encoder", pipeline.exact.logits))
     watched.rules = SimpleNamespace(match=timed("rules", pipeline.rules.match))
     watched.normalize = timed("normalize", watched.normalize)
     if pipeline.ngrams is not None:

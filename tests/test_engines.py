@@ -46,6 +46,18 @@ def test_batch_equals_single_and_order_is_kept(onnx: BatchedEncoder, budget: int
     np.testing.assert_allclose(found, alone, atol=1e-4)
 
 
+def test_only_an_engine_that_rounds_has_an_exact_one(artifact_folder: Path, monkeypatch) -> None:
+    pytest.importorskip("torch")
+    assert (
+        encoder(artifact_folder, "torch").exact is None or engines.BF16_FLAGS & engines.cpu_flags()
+    )
+    monkeypatch.setattr(engines, "cpu_flags", lambda: AVX512)
+    rounding = encoder(artifact_folder, "torch")
+    assert (rounding.name, rounding.exact.name) == ("torch-cpu-bf16", "torch-cpu")
+    assert rounding.with_budget(64).exact is rounding.exact
+    assert artifact.load(artifact_folder, engine="torch").exact is not None
+
+
 def test_no_pairs_no_rows(onnx: BatchedEncoder) -> None:
     assert len(onnx.logits([])) == 0
 
@@ -73,7 +85,8 @@ def test_a_batch_is_never_wider_than_its_budget_allows(onnx: BatchedEncoder) -> 
     [
         ("auto", "cpu", AVX2, ALL, ("onnx", False)),
         ("auto", "cpu", AVX512, ALL, ("onnx", False)),
-        ("auto", "cpu", AMX, ALL, ("onnx", False)),
+        ("auto", "cpu", AMX, ALL, ("openvino", True)),
+        ("auto", "cpu", AMX, ALL - {"openvino"}, ("onnx", False)),
         ("auto", "cpu", frozenset(), ALL, ("onnx", False)),
         ("onnx", "cpu", AMX, ALL, ("onnx", False)),
         ("openvino", "cpu", AVX2, ALL, ("openvino", False)),

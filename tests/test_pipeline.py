@@ -1,3 +1,4 @@
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -7,6 +8,7 @@ from cs_classifier import artifact
 from cs_classifier.decision import Decision, LabelThresholds
 from cs_classifier.pipeline import (
     MAX_WINDOWS,
+    ROUNDING,
     STRIDE,
     WINDOW,
     Pipeline,
@@ -16,6 +18,7 @@ from cs_classifier.prediction import combine, predict_turns
 from cs_classifier.records import Message
 from cs_classifier.tables import Row
 from cs_classifier.transcripts import ColumnMap, Conversations
+from tests import hand_made
 
 MESSAGES = [
     Message("没有票的", "能开票吗"),
@@ -39,6 +42,37 @@ def test_batch_equals_single_and_order_is_kept(pipeline: Pipeline) -> None:
         np.testing.assert_allclose(found.probabilities, alone.probabilities, atol=1e-5)
         assert found.outcomes == alone.outcomes
         assert found.hits == alone.hits
+
+
+class Spread:
+    """Logits between -4 and 4 by a checksum of the text, off by up to ``error``."""
+
+    name = "spread"
+
+    def __init__(self, n_labels: int, error: float = 0.0) -> None:
+        self.n_labels, self.error = n_labels, error
+
+    def logits(self, pairs):
+        seeds = [zlib.crc32("|".join(pair).encode()) for pair in pairs]
+        exact, off = np.array(
+            [np.random.default_rng(seed).uniform(-1, 1, (2, self.n_labels)) for seed in seeds]
+        ).swapaxes(0, 1)
+        return 4 * exact + self.error * off
+
+
+def test_rounding_changes_no_decision() -> None:
+    messages = [Message(f"好的{i}", "在吗") for i in range(400)]
+    pipeline = hand_made.pipeline()
+    pipeline.decision = Decision(
+        labels=(LabelThresholds(review=0.4, violation=0.6),) * len(pipeline.label_set),
+        config=pipeline.decision.config,
+    )
+    exact = pipeline.encoder = Spread(len(pipeline.label_set))
+    expected = [p.outcomes for p in pipeline.predict(messages)]
+    pipeline.encoder = Spread(len(pipeline.label_set), ROUNDING)
+    assert [p.outcomes for p in pipeline.predict(messages)] != expected
+    pipeline.exact = exact
+    assert [p.outcomes for p in pipeline.predict(messages)] == expected
 
 
 class ClauseEncoder:

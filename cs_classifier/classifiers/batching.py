@@ -30,7 +30,7 @@ class Session(Protocol):
 class BatchedEncoder:
     """Logits of (context, text) pairs of normalised text, by any engine."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913
         self,
         tokenizer: Tokenizer,
         session: Session,
@@ -38,6 +38,7 @@ class BatchedEncoder:
         pad_id: int,
         batch_tokens: int = 0,
         reason: str = "",
+        exact: BatchedEncoder | None = None,
     ) -> None:
         """Put the parts together.
 
@@ -47,10 +48,11 @@ class BatchedEncoder:
             pad_id: token id for padding.
             batch_tokens: padded tokens of a batch; 0 leaves it to the engine.
             reason: why this engine runs, in words for the user.
+            exact: the same model in 32-bit floats, where this one rounds.
         """
         self._tokenizer, self.session, self._pad = tokenizer, session, pad_id
         self.batch_tokens = batch_tokens or session.batch_tokens
-        self.name, self.reason = session.name, reason
+        self.name, self.reason, self.exact = session.name, reason, exact
 
     def with_budget(self, batch_tokens: int) -> BatchedEncoder:
         """The same model in batches of another size."""
@@ -60,6 +62,7 @@ class BatchedEncoder:
             pad_id=self._pad,
             batch_tokens=batch_tokens,
             reason=self.reason,
+            exact=self.exact,
         )
 
     def tokenize(self, pairs: Sequence[tuple[str, str]]) -> list[Encoding]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import platform
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -55,13 +55,11 @@ def choose(
     if engine != "auto":
         capable = {"openvino": "amx_bf16" in flags, "torch": bool(BF16_FLAGS & flags)}
         return Choice(engine, device, capable.get(engine, False), f"{engine} as asked for")
-    reason = "onnx: this CPU has no AMX for bf16"
-    if "amx_bf16" in flags:
-        # The shipped model does not pass scripts/check_bf16.py; see docs/speed.md.
-        reason = (
-            "onnx in fp32; with bf16 on AMX, --engine openvino is faster, a few decisions differ"
-        )
-    return Choice("onnx", device, False, reason)
+    if "amx_bf16" not in flags:
+        return Choice("onnx", device, False, "onnx: this CPU has no AMX for bf16")
+    if "openvino" not in installed:
+        return Choice("onnx", device, False, "onnx: OpenVINO, faster on AMX, is not installed")
+    return Choice("openvino", device, True, "openvino: this CPU has AMX for bf16")
 
 
 def cpu_flags() -> frozenset[str]:
@@ -97,11 +95,17 @@ def load(  # noqa: PLR0913
         MissingExtraError: the engine's library is not installed.
     """
     choice = choose(engine, device, flags=cpu_flags(), installed=installed_engines())
+    tokenizer = read_tokenizer(folder, max_tokens)
+    exact = None
+    if choice.bf16:
+        plain = replace(choice, bf16=False)
+        exact = BatchedEncoder(tokenizer, _open(plain, folder, threads), pad_id=pad_id)
     return BatchedEncoder(
-        read_tokenizer(folder, max_tokens),
+        tokenizer,
         _open(choice, folder, threads),
         pad_id=pad_id,
         reason=choice.reason,
+        exact=exact,
     )
 
 
