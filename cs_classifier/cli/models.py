@@ -17,7 +17,10 @@ def train(
     config: Annotated[
         Path,
         typer.Option(
-            "--config", "-c", help="Recipe (YAML): data files, base encoder, training, decision."
+            "--config",
+            "-c",
+            help="Recipe (YAML): data files, base encoder, training, decision. "
+            "configs/warm_start.yaml trains the model in use on with new lines, in minutes.",
         ),
     ] = Path("configs/train.yaml"),
     overrides: Annotated[
