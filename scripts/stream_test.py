@@ -72,7 +72,6 @@ def main() -> None:
             nonlocal done
             tenth, done = 10 * done // options.rows, done + rows
             if 10 * done // options.rows > tenth:
-                cpu, seconds = time.process_time(), time.monotonic() - start
                 cpu, seconds, rss = time.process_time(), time.monotonic() - start, resident()
                 found.append({"rows": done, "rss": rss, "seconds": seconds, "cpu": cpu})
                 text = f"{done:>12,} rows {rss:7,.0f} MiB {seconds:7,.0f} s {cpu:7,.0f} s CPU"
