@@ -98,17 +98,26 @@ def test_a_failed_create_keeps_the_old_artifact(copy: Path) -> None:
     assert [path.name for path in copy.parent.iterdir()] == ["model"]
 
 
-def test_the_shipped_model() -> None:
-    folder = artifact.default_path()
-    sizes = [path.stat().st_size for path in folder.iterdir()]
-    assert sum(sizes) <= 100e6
-    pipeline = artifact.load()
+MODELS = Path(__file__).parent.parent / "models"
+SHIPPED = [("default", 100e6), ("fast", 40e6)]
+
+
+@pytest.mark.parametrize(("model", "limit"), SHIPPED)
+def test_a_shipped_model(model: str, limit: float) -> None:
+    folder = MODELS / model
+    assert sum(path.stat().st_size for path in folder.iterdir()) <= limit
+    pipeline = artifact.load(folder)
     found = pipeline.predict([Message("亲 这边只能给您开收据的呢", "麻烦给我开张发票")])[0]
     assert found.outcomes[pipeline.label_set.index("invoice_refusal")] != "clear"
 
 
+def test_the_default_model_is_the_one_in_use() -> None:
+    assert artifact.load().model_id == artifact.read_manifest(MODELS / "default").id
+
+
+@pytest.mark.parametrize("model", [model for model, _ in SHIPPED])
 @pytest.mark.parametrize("name", artifact.CONFIGS)
-def test_the_shipped_model_was_fitted_with_the_shipped_rules(name: str) -> None:
+def test_a_shipped_model_was_fitted_with_the_shipped_rules(model: str, name: str) -> None:
     """Edit a rule, then run `cs-classifier calibrate` to bring it into force."""
-    shipped = (Path(__file__).parent.parent / "configs" / name).read_bytes()
-    assert (artifact.default_path() / name).read_bytes() == shipped
+    shipped = (MODELS.parent / "configs" / name).read_bytes()
+    assert (MODELS / model / name).read_bytes() == shipped

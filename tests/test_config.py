@@ -35,8 +35,9 @@ def test_defaults_fill_what_the_file_leaves_out(path):
     assert config.decision == DecisionConfig()
 
 
-def test_shipped_recipe_loads():
-    config = load_config(TrainConfig, resources.find("configs/train.yaml"))
+@pytest.mark.parametrize("recipe", ["train", "warm_start", "fast"])
+def test_a_shipped_recipe_loads(recipe):
+    config = load_config(TrainConfig, resources.find(f"configs/{recipe}.yaml"))
     assert config.data.train
     assert config.data.calibration
     assert config.data.test
