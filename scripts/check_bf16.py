@@ -64,6 +64,8 @@ def main() -> None:
     )
     args = parser.parse_args()
     exact, coarse = (artifact.load(args.model, engine="torch") for _ in range(2))
+    for pipeline in (exact, coarse):  # torch itself takes bf16 where the hardware has it
+        pipeline.encoder, pipeline.exact = pipeline.exact or pipeline.encoder, None
     as_bf16(coarse.encoder.session)
     if not args.no_check:
         coarse.exact = exact.encoder
