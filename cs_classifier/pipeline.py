@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
+from cs_classifier.classifiers.batching import ROUNDING
 from cs_classifier.classifiers.regex import strengths
 from cs_classifier.evidence import Suspicion, explain
 from cs_classifier.records import Evidence, Message, Outcome, Prediction, RuleHit
@@ -30,7 +31,6 @@ WINDOW, STRIDE = 160, 120  # characters of a long line scored together, and thei
 MAX_WINDOWS = 20  # further text is not scored, and the prediction says so
 MAX_CONTEXT = 100  # characters of the customer's message, from its end
 CACHE = 50_000  # distinct texts whose normalised form is kept
-ROUNDING = 0.25  # of a logit in bf16, at most; 0.13 was the largest in 10,000 real turns
 
 
 class Encoder(Protocol):

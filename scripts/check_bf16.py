@@ -5,7 +5,7 @@ rounded to bf16 again. That is imitated here in torch: inputs, weights and outpu
 layer are rounded. It is slow, and no speed can be read off it. As in ``predict``, what comes near a
 threshold is scored again in fp32. The gate: decisions agree on at least 99.8 % of real turns, and
 no label's F1 on labelled lines falls by more than 0.3 points; logits differ by less than the
-margin within which lines are scored again (``pipeline.ROUNDING``).
+margin within which lines are scored again (``batching.ROUNDING``).
 
     python scripts/check_bf16.py --lines turns.jsonl --limit 10000
 """

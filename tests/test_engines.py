@@ -58,6 +58,18 @@ def test_only_an_engine_that_rounds_has_an_exact_one(artifact_folder: Path, monk
     assert artifact.load(artifact_folder, engine="torch").exact is not None
 
 
+@pytest.mark.parametrize(("error", "near"), [(0.1, True), (0.5, False), (float("nan"), False)])
+def test_an_engine_that_is_far_off_is_noticed(onnx: BatchedEncoder, error, near) -> None:
+    class Off:
+        name, batch_tokens = "off", 512
+
+        def run(self, feed):
+            return onnx.session.run(feed) + np.float32(error)
+
+    off = BatchedEncoder(onnx._tokenizer, Off(), pad_id=onnx._pad)
+    assert engines.rounds_little(off, onnx) is near
+
+
 def test_no_pairs_no_rows(onnx: BatchedEncoder) -> None:
     assert len(onnx.logits([])) == 0
 

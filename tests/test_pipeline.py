@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 
 from cs_classifier import artifact
+from cs_classifier.classifiers.batching import ROUNDING
 from cs_classifier.decision import Decision, LabelThresholds
 from cs_classifier.pipeline import (
     MAX_WINDOWS,
-    ROUNDING,
     STRIDE,
     WINDOW,
     Pipeline,
