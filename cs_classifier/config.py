@@ -71,6 +71,7 @@ class DecisionConfig(Config):
     max_violation_rate: float = Field(default=0.002, gt=0, lt=1)  # of natural clean lines
     recall_target: float = Field(default=0.95, gt=0, lt=1)
     max_review_rate: float = Field(default=0.01, gt=0, lt=1)  # of natural clean lines
+    review_strength: float = Field(default=0.8, gt=0)  # of a rule whose hits a person always sees
     prevalence: float = Field(default=0.01, gt=0, lt=1)  # of each label in the traffic to be scored
     enriched_weight: float = Field(
         default=0.2, gt=0, le=1

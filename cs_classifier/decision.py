@@ -61,15 +61,31 @@ class Decision(BaseModel):
             np.array([label.violation for label in self.labels]),
         )
 
-    def levels(self, probabilities: npt.ArrayLike) -> npt.NDArray[np.int64]:
-        """0 clear, 1 review, 2 violation; shape ``(n, n_labels)``. A label is at its threshold."""
+    def levels(
+        self, probabilities: npt.ArrayLike, strengths: npt.ArrayLike = 0
+    ) -> npt.NDArray[np.int64]:
+        """0 clear, 1 review, 2 violation; shape ``(n, n_labels)``. A label is at its threshold.
+
+        What a rule of ``review_strength`` or more found is not clear, whatever the probability:
+        in ordinary traffic most hits of such rules are violations, however ordinary the rest of
+        the line. A violation it becomes by the probability alone.
+        """
         p = np.asarray(probabilities, dtype=np.float64)
         review, violation = self._bounds
-        return (p >= review).astype(np.int64) + (p >= violation)
+        seen = (p >= review) | (np.asarray(strengths) >= self.config.review_strength)
+        return seen.astype(np.int64) + (p >= violation)
 
-    def outcomes(self, probabilities: npt.ArrayLike) -> list[tuple[Outcome, ...]]:
-        """Outcome per row and label."""
-        return [tuple(OUTCOMES[level] for level in row) for row in self.levels(probabilities)]
+    def outcomes(
+        self, probabilities: npt.ArrayLike, strengths: npt.ArrayLike = 0
+    ) -> list[tuple[Outcome, ...]]:
+        """Outcome per row and label; arguments as for ``levels``."""
+        levels = self.levels(probabilities, strengths)
+        return [tuple(OUTCOMES[level] for level in row) for row in levels]
+
+
+def to_levels(outcomes: Sequence[Sequence[Outcome]]) -> npt.NDArray[np.int64]:
+    """The numbers of outcomes, as ``Decision.levels`` gives them."""
+    return np.array([[OUTCOMES.index(outcome) for outcome in row] for row in outcomes])
 
 
 def choose(

@@ -102,7 +102,7 @@ class Pipeline:
         n = len(self.label_set)
         if self.exact is not None:
             highest = self.calibrator.transform(logits[:, :n] + ROUNDING, ruled)
-            close = np.flatnonzero(self.decision.levels(highest).any(axis=1))
+            close = np.flatnonzero(self.decision.levels(highest, ruled).any(axis=1))
             if len(close):
                 logits[close], _ = self._encode(self.exact, [pairs[i] for i in close])
         at = {message: i for i, message in enumerate(distinct)}
@@ -127,7 +127,7 @@ class Pipeline:
             return []
         scored = self.score(messages)
         probabilities = self.calibrator.transform(scored.logits, scored.strengths)
-        outcomes = self.decision.outcomes(probabilities)
+        outcomes = self.decision.outcomes(probabilities, scored.strengths)
         evidence = self._evidence(messages, scored, outcomes)
         return [
             Prediction(

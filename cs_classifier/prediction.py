@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from cs_classifier import __version__, chunks, tables
+from cs_classifier.decision import to_levels
 from cs_classifier.errors import DataError
 from cs_classifier.recent import Recent
 from cs_classifier.records import Evidence, Message, Prediction
@@ -323,7 +324,7 @@ def combine(
     pipeline: Pipeline, alone: Prediction, both: Prediction, before: Prediction, *, shift: int
 ) -> TurnPrediction:
     """Take from ``both`` the labels that only the joined text shows; offsets are the bubble's."""
-    levels = pipeline.decision.levels([p.probabilities for p in (alone, both, before)])
+    levels = to_levels([p.outcomes for p in (alone, both, before)])
     completes = levels[1] > np.maximum(levels[0], levels[2])
     if not completes.any():
         return TurnPrediction(alone, joined=False)

@@ -44,7 +44,7 @@ def levels(pipeline: Pipeline, messages: Sequence[Message]) -> tuple[np.ndarray,
     """Decisions and logits, each ``(n, n_labels)``."""
     scored = pipeline.score(messages)
     probabilities = pipeline.calibrator.transform(scored.logits, scored.strengths)
-    return pipeline.decision.levels(probabilities), scored.logits
+    return pipeline.decision.levels(probabilities, scored.strengths), scored.logits
 
 
 def f1(called: np.ndarray, gold: np.ndarray) -> np.ndarray:

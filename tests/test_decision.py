@@ -15,6 +15,7 @@ from cs_classifier.decision import (
     _lowest_proven,
     choose,
     lower_bound,
+    to_levels,
 )
 
 CONFIG = DecisionConfig()
@@ -52,6 +53,20 @@ def test_a_probability_at_its_threshold_has_reached_it():
         ("clear", "clear"),
         ("violation", "violation"),
     ]
+
+
+@given(
+    st.lists(st.tuples(st.floats(0, 1), st.floats(0, 1)), min_size=1, max_size=8),
+    st.lists(st.tuples(st.floats(0, 1), st.floats(0, 1)), min_size=8, max_size=8),
+)
+def test_a_strong_rule_is_always_seen_and_never_decides(p, strengths):
+    strengths = np.array(strengths[: len(p)])
+    alone, ruled = HAND.levels(p), HAND.levels(p, strengths)
+    strong = strengths >= HAND.config.review_strength
+    assert (ruled[strong] > 0).all()
+    assert ((ruled == 2) == (alone == 2)).all()
+    assert (ruled == alone)[~strong].all()
+    assert to_levels(HAND.outcomes(p, strengths)).tolist() == ruled.tolist()
 
 
 def test_no_rows_no_outcomes():

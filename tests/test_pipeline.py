@@ -122,9 +122,13 @@ def test_saved_equals_in_memory(pipeline: Pipeline, artifact_folder: Path) -> No
     assert artifact.load(artifact_folder).predict(MESSAGES) == pipeline.predict(MESSAGES)
 
 
-def test_outcomes_follow_probabilities(pipeline: Pipeline) -> None:
-    for found in pipeline.predict(MESSAGES):
-        assert pipeline.decision.outcomes([found.probabilities])[0] == found.outcomes
+def test_outcomes_follow_probabilities_and_rules(pipeline: Pipeline) -> None:
+    found = pipeline.predict(MESSAGES)
+    strengths = pipeline.score(MESSAGES).strengths
+    assert [p.outcomes for p in found] == pipeline.decision.outcomes(
+        [p.probabilities for p in found], strengths
+    )
+    assert (strengths >= pipeline.decision.config.review_strength).any()
 
 
 def test_every_violation_has_evidence_in_the_line(pipeline: Pipeline) -> None:

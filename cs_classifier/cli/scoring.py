@@ -252,7 +252,8 @@ def explanation(pipeline: Pipeline, text: str, found: Prediction) -> str:
     )
     for label, p, outcome, at in rows:
         bounds = f"review≥{at.review:.4f}  violation≥{at.violation:.4f}"
-        lines.append(f"{label.zh}    p={p:.4f}  {bounds}  → {outcome}")
+        why = " by rule" if outcome == "review" and p < at.review else ""
+        lines.append(f"{label.zh}    p={p:.4f}  {bounds}  → {outcome}{why}")
     named = [(clause, pipeline.label_set.clauses[clause].zh) for clause in found.clauses]
     lines += [f"clause      {clause} ({name})" for clause, name in named]
     for hit in found.hits:

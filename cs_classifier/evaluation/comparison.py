@@ -14,6 +14,7 @@ import numpy as np
 from cs_classifier import datasets, metrics, splits
 from cs_classifier.classifiers.regex import RegexClassifier
 from cs_classifier.classifiers.tfidf import TfidfClassifier
+from cs_classifier.decision import to_levels
 from cs_classifier.errors import DataError
 from cs_classifier.evaluation.values import (
     MODEL,
@@ -107,7 +108,7 @@ def _systems(
 ) -> list[_System]:
     messages = [line.message for line in lines]
     probabilities = np.array([p.probabilities for p in predictions])
-    levels = pipeline.decision.levels(probabilities)
+    levels = to_levels([p.outcomes for p in predictions])
     regex = RegexClassifier(pipeline.rules, pipeline.label_set).scores(messages)
     systems = [_System(REGEX, regex, regex > 0, calibrated=False)]
     if train:
