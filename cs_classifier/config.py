@@ -47,6 +47,7 @@ class FineTuneConfig(Config):
 
     epochs: int = Field(default=12, ge=1)
     patience: int = Field(default=4, ge=1)  # epochs without a better validation score
+    keep: Literal["best", "last"] = "best"  # the epoch: a few validation lines cannot tell the best
     batch_size: int = Field(default=32, ge=1)
     learning_rate: float = Field(default=1e-4, gt=0)
     head_learning_rate: float = Field(default=1e-3, gt=0)

@@ -15,14 +15,9 @@ GOLD = np.array([LABELS.row([label] if label else []) for *_, label in LINES] * 
 
 
 def run(config: FineTuneConfig, base: Path, work: Path, **options) -> finetuning.FineTuned:
+    lines = {"train": lambda _epoch: (PAIRS, GOLD), "validation": (PAIRS, GOLD)}
     return finetuning.fine_tune(
-        config,
-        ModelConfig(base=str(base)),
-        LABELS,
-        train=lambda _epoch: (PAIRS, GOLD),
-        validation=(PAIRS, GOLD),
-        work=work,
-        **options,
+        config, ModelConfig(base=str(base)), LABELS, work=work, **(lines | options)
     )
 
 
@@ -84,6 +79,17 @@ def test_another_recipe_does_not_continue(tiny_base: Path, tmp_path: Path) -> No
 def test_early_stopping(tiny_base: Path, tmp_path: Path) -> None:
     config = FineTuneConfig(epochs=30, patience=1, learning_rate=1e-9, head_learning_rate=1e-9)
     assert len(run(config, tiny_base, tmp_path).history) < 30
+
+
+@pytest.mark.parametrize("keep", ["best", "last"])
+def test_which_epoch_is_kept(tiny_base: Path, tmp_path: Path, keep: str) -> None:
+    config = FineTuneConfig(epochs=6, precision="fp32", learning_rate=3e-3, keep=keep)
+    opposite = (PAIRS, 1 - GOLD)  # the more is learnt, the worse the score
+    tuned = run(config, tiny_base, tmp_path, validation=opposite)
+    assert tuned.history[-1].validation < max(e.validation for e in tuned.history)
+    last = torch.load(tmp_path / "checkpoint.pt", weights_only=True)["model"]
+    state = tuned.model.state_dict()
+    assert all(torch.equal(state[name], last[name]) for name in last) == (keep == "last")
 
 
 def test_the_pooling_layer_starts_as_the_mean(tiny_base: Path) -> None:

@@ -325,7 +325,8 @@ class _Run:
             row.validation,
             row.seconds,
         )
-        self._save(best=score >= max(e.validation for e in self.history))
+        best = score >= max(e.validation for e in self.history)
+        self._save(best=best or self.config.keep == "last")
 
     def logits(self, data: Encoded) -> npt.NDArray[np.float32]:
         """Logits ``(n, n_labels)`` in the order of ``data``."""
