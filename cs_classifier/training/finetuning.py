@@ -60,7 +60,7 @@ class Epoch:
 
 @dataclass(frozen=True)
 class FineTuned:
-    """The best model seen, its tokenizer, and how it got there."""
+    """The model that is kept, its tokenizer, and how it got there."""
 
     model: PreTrainedModel
     tokenizer: PreTrainedTokenizerFast
@@ -386,7 +386,7 @@ class _Run:
         return len(self.history)
 
     def load_best(self) -> None:
-        """Bring back the weights of the best epoch."""
+        """Bring back the weights of the epoch that is kept."""
         import torch
 
         best = torch.load(self.work / "best.pt", weights_only=True, map_location=self.device)
