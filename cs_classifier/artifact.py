@@ -16,7 +16,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from cs_classifier import resources
 from cs_classifier.calibration import Calibrator
-from cs_classifier.classifiers import engines, ngrams
+from cs_classifier.classifiers import engines, ngrams, screen
+from cs_classifier.classifiers.screen import Screen, ScreenLimits
 from cs_classifier.datasets import checksum
 from cs_classifier.decision import Decision
 from cs_classifier.errors import ArtifactError, ConfigError
@@ -120,6 +121,7 @@ def load(
     threads: int = 0,
     engine: engines.Engine = "auto",
     device: engines.Device = "cpu",
+    screened: bool = True,
 ) -> Pipeline:
     """Load a model folder, the shipped one by default.
 
@@ -128,6 +130,7 @@ def load(
         threads: of the encoder; 0 means all cores.
         engine: what runs the encoder; ``auto`` chooses by the CPU.
         device: where the encoder runs.
+        screened: let the model's screen clear lines, where it has one and the engine is not torch.
 
     Raises:
         ArtifactError: missing, damaged or of another format.
@@ -139,20 +142,23 @@ def load(
     verify(folder, manifest)
     label_set = load_labels(folder / "labels.yaml")
     wide = folder / ngrams.FILE
-    encoder = engines.load(
-        folder,
-        max_tokens=manifest.max_tokens,
-        pad_id=manifest.pad_id,
-        engine=engine,
-        device=device,
-        threads=threads,
-    )
+    options: dict[str, Any] = {
+        "max_tokens": manifest.max_tokens,
+        "pad_id": manifest.pad_id,
+        "engine": engine,
+        "device": device,
+        "threads": threads,
+    }
+    encoder = engines.load(folder, **options)
+    bf16 = encoder.exact is not None
+    small = engines.load_screen(folder, **options, bf16=bf16) if screened else None
     return Pipeline(
         label_set=label_set,
         rules=load_rules(folder / "rules.yaml", label_set),
         normalizer=Normalizer(folder / "lexicon.yaml"),
         encoder=encoder,
         exact=encoder.exact,
+        screen=Screen(small, _read(ScreenLimits, folder / screen.LIMITS)) if small else None,
         ngrams=ngrams.NgramModel.load(wide) if wide.exists() else None,
         calibrator=_read(Calibrator, folder / "calibration.json"),
         decision=_read(Decision, folder / "decision.json"),

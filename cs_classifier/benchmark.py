@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from cs_classifier.classifiers.screen import Screen
 from cs_classifier.pipeline import CACHE, MAX_CONTEXT
 from cs_classifier.prediction import predict_files
 from cs_classifier.transcripts import ColumnMap
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
     from cs_classifier.records import Message
 
 SHORT, MEDIUM = 10, 30  # characters: the longest line of either class
-STAGES = ("normalize", "rules", "tokenize", "encoder", "ngrams", "other")
+STAGES = ("normalize", "rules", "screen", "tokenize", "encoder", "ngrams", "other")
 
 
 @dataclass(frozen=True)
@@ -143,6 +144,9 @@ def stage_seconds(pipeline: Pipeline, source: Path, target: Path) -> dict[str, f
     encoder = watched.encoder
     tokenize, run = timed("tokenize", encoder.tokenize), timed("encoder", encoder.run)
     watched.encoder = SimpleNamespace(name=encoder.name, logits=lambda found: run(tokenize(found)))
+    if pipeline.screen is not None:
+        small = SimpleNamespace(logits=timed("screen", pipeline.screen.encoder.logits))
+        watched.screen = Screen(small, pipeline.screen.limits)
     if pipeline.exact is not None:
         watched.exact = SimpleNamespace(logits=timed("encoder", pipeline.exact.logits))
     watched.rules = SimpleNamespace(match=timed("rules", pipeline.rules.match))

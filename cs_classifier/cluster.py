@@ -46,12 +46,17 @@ class Options:
     threads: int = 1  # of a worker
     engine: Engine = "auto"
     device: Device = "cpu"
+    screened: bool = True
     chunk: int = prediction.CHUNK
 
     def load(self) -> Pipeline:
         """The model."""
         return artifact.load(
-            self.model, threads=self.threads, engine=self.engine, device=self.device
+            self.model,
+            threads=self.threads,
+            engine=self.engine,
+            device=self.device,
+            screened=self.screened,
         )
 
 
@@ -85,7 +90,8 @@ def predict_folder(  # noqa: PLR0913
     start = time.monotonic()
     output = output.resolve()
     files = _files(inputs, output)
-    pipeline = artifact.load(options.model, threads=1, engine="onnx")  # to check it, and its names
+    # To check it, and for its names.
+    pipeline = artifact.load(options.model, threads=1, engine="onnx", screened=options.screened)
     ray = _start()
     job = prediction.job_of(pipeline, list(files), columns=options.columns, chunk=options.chunk)
     job["engine"] = f"{options.engine} on {options.device}"

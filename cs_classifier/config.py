@@ -64,6 +64,15 @@ class FineTuneConfig(Config):
     seed: int = 0
 
 
+class ScreenConfig(Config):
+    """The small encoder that clears most lines before the large one; see ``training/screening``."""
+
+    layers: int = Field(default=3, ge=2)
+    epochs: int = Field(default=2, ge=1)
+    learning_rate: float = Field(default=1e-4, gt=0)
+    missed: float = Field(default=0.02, ge=0, lt=1)  # of each label's reported calibration lines
+
+
 class DecisionConfig(Config):
     """What the thresholds must hold; see ``decision.py`` and ``docs/calibration.md``."""
 
@@ -86,6 +95,7 @@ class TrainConfig(Config):
     data: DataConfig
     model: ModelConfig = ModelConfig()
     train: FineTuneConfig = FineTuneConfig()
+    screen: ScreenConfig | None = None
     decision: DecisionConfig = DecisionConfig()
 
 

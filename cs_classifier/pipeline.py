@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -14,12 +14,14 @@ from cs_classifier.evidence import Suspicion, explain
 from cs_classifier.records import Evidence, Message, Outcome, Prediction, RuleHit
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     import numpy.typing as npt
 
     from cs_classifier.calibration import Calibrator
+    from cs_classifier.classifiers.base import Encoder
     from cs_classifier.classifiers.ngrams import NgramModel
+    from cs_classifier.classifiers.screen import Screen
     from cs_classifier.decision import Decision
     from cs_classifier.labels import LabelSet
     from cs_classifier.normalize import NormalizedText, Normalizer
@@ -31,19 +33,6 @@ WINDOW, STRIDE = 160, 120  # characters of a long line scored together, and thei
 MAX_WINDOWS = 20  # further text is not scored, and the prediction says so
 MAX_CONTEXT = 100  # characters of the customer's message, from its end
 CACHE = 50_000  # distinct texts whose normalised form is kept
-
-
-class Encoder(Protocol):
-    """Anything that turns (context, text) pairs of normalised text into logits."""
-
-    @property
-    def name(self) -> str:
-        """Engine, device and precision, for the summary of a run."""
-        ...
-
-    def logits(self, pairs: Sequence[tuple[str, str]]) -> Array:
-        """Logits of shape ``(n, n_outputs)``: labels, then clauses if the model names them."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -74,14 +63,17 @@ class Pipeline:
         ngrams: NgramModel | None = None,
         clauses: tuple[str, ...] = (),
         exact: Encoder | None = None,
+        screen: Screen | None = None,
     ) -> None:
         """Put the parts together; use ``artifact.load`` to read them from a folder.
 
         Where the encoder rounds, ``exact`` is the same one in 32-bit floats: it scores again what
-        rounding could have kept from being reported, so that no decision depends on the hardware.
+        rounding could have brought over a threshold, so that no decision depends on the hardware.
+        With a ``screen``, the encoder scores only what that suspects and what a rule hits.
         """
         self.label_set, self.rules = label_set, rules
         self.encoder, self.exact, self.ngrams = encoder, exact, ngrams
+        self.screen, self._outputs = screen, len(label_set) + len(clauses)
         self.calibrator, self.decision, self.model_id = calibrator, decision, model_id
         self.normalize = lru_cache(CACHE)(normalizer)
         # Per label, the clauses that the encoder names: (column, clause).
@@ -90,21 +82,26 @@ class Pipeline:
             for label in label_set.ids
         }
 
-    def score(self, messages: Sequence[Message]) -> Scored:
-        """Logits and rule hits; equal messages are scored once."""
+    def score(self, messages: Sequence[Message], *, screened: bool = True) -> Scored:
+        """Logits and rule hits; equal messages are scored once.
+
+        Where the model has a screen and ``screened`` is true, what it clears has the logits that
+        it estimates, and 0 for every clause.
+        """
         distinct = list(dict.fromkeys(messages))
         texts = [self.normalize(m.text) for m in distinct]
         contexts = [self.normalize(m.context).text[-MAX_CONTEXT:] for m in distinct]
         hits = [self.rules.match(t, c) for t, c in zip(texts, contexts, strict=True)]
         ruled = strengths(hits, self.label_set)
         pairs = [(context, text.text) for context, text in zip(contexts, texts, strict=True)]
-        logits, truncated = self._encode(self.encoder, pairs)
         n = len(self.label_set)
-        if self.exact is not None:
-            highest = self.calibrator.transform(logits[:, :n] + ROUNDING, ruled)
-            close = np.flatnonzero(self.decision.levels(highest, ruled).any(axis=1))
-            if len(close):
-                logits[close], _ = self._encode(self.exact, [pairs[i] for i in close])
+        logits = np.zeros((len(pairs), self._outputs))
+        suspected = np.arange(len(pairs))
+        if screened and self.screen is not None:
+            logits[:, :n], suspected = self._screened(self.screen, pairs, ruled)
+        if len(suspected):
+            open_ = [pairs[i] for i in suspected.tolist()]
+            logits[suspected] = self._full(open_, ruled[suspected])
         at = {message: i for i, message in enumerate(distinct)}
         rows = [at[message] for message in messages]
         return Scored(
@@ -113,12 +110,12 @@ class Pipeline:
             strengths=ruled[rows],
             hits=[hits[i] for i in rows],
             texts=[texts[i] for i in rows],
-            truncated=[truncated[i] for i in rows],
+            truncated=[len(windows(texts[i].text)) > MAX_WINDOWS for i in rows],
         )
 
     def probabilities(self, messages: Sequence[Message]) -> Array:
-        """Calibrated probabilities of shape ``(n, n_labels)``."""
-        scored = self.score(messages)
+        """Calibrated probabilities of shape ``(n, n_labels)``, all by the encoder itself."""
+        scored = self.score(messages, screened=False)
         return self.calibrator.transform(scored.logits, scored.strengths)
 
     def predict(self, messages: Sequence[Message]) -> list[Prediction]:
@@ -142,23 +139,40 @@ class Pipeline:
             for i in range(len(messages))
         ]
 
-    def _encode(
-        self, encoder: Encoder, whole: Sequence[tuple[str, str]]
-    ) -> tuple[Array, list[bool]]:
-        """Logits per (context, text); a long text takes the largest logit of its windows."""
-        pieces = [windows(text) for _, text in whole]
-        pairs = [
-            (context, part)
-            for (context, _), parts in zip(whole, pieces, strict=True)
-            for part in parts[:MAX_WINDOWS]
-        ]
-        logits = encoder.logits(pairs)
-        if self.ngrams is not None:
-            logits[:, : len(self.label_set)] += self.ngrams.logits(pairs)
-        counts = [min(len(parts), MAX_WINDOWS) for parts in pieces]
-        starts = np.cumsum([0, *counts[:-1]])
-        best = np.maximum.reduceat(logits, starts, axis=0)
-        return best, [len(parts) > MAX_WINDOWS for parts in pieces]
+    def _screened(
+        self, screen: Screen, pairs: Sequence[tuple[str, str]], ruled: Array
+    ) -> tuple[Array, npt.NDArray[np.intp]]:
+        """Estimated logits of all pairs, and the rows that the encoder has to look at."""
+        found = largest(screen.encoder.logits, pairs)
+        estimates = screen.limits.estimates(found)
+        reported = self.decision.levels(self.calibrator.transform(estimates, ruled), ruled) > 0
+        suspected = screen.limits.suspects(found) | reported | (ruled > 0)
+        return estimates, np.flatnonzero(suspected.any(axis=1))
+
+    def _full(self, pairs: Sequence[tuple[str, str]], ruled: Array) -> Array:
+        """Logits by the encoder; by the exact one where rounding could change a decision."""
+        logits = self._encode(self.encoder, pairs)
+        if self.exact is not None:
+            labels = logits[:, : len(self.label_set)]
+            lowest, highest = (
+                self.decision.levels(self.calibrator.transform(labels + off, ruled), ruled)
+                for off in (-ROUNDING, ROUNDING)
+            )
+            close = np.flatnonzero((lowest != highest).any(axis=1))
+            if len(close):
+                logits[close] = self._encode(self.exact, [pairs[i] for i in close.tolist()])
+        return logits
+
+    def _encode(self, encoder: Encoder, pairs: Sequence[tuple[str, str]]) -> Array:
+        """Logits of encoder and n-gram model together."""
+
+        def run(pairs: Sequence[tuple[str, str]]) -> Array:
+            logits = encoder.logits(pairs)
+            if self.ngrams is not None:
+                logits[:, : len(self.label_set)] += self.ngrams.logits(pairs)
+            return logits
+
+        return largest(run, pairs)
 
     def _evidence(
         self,
@@ -203,6 +217,23 @@ class Pipeline:
         by_rule = {e.label: e.clause for e in reversed(evidence)}
         named = [self._top_clause(logits, label) or by_rule.get(label, "") for label in flagged]
         return tuple(filter(None, named))
+
+
+def largest(
+    run: Callable[[Sequence[tuple[str, str]]], Array], whole: Sequence[tuple[str, str]]
+) -> Array:
+    """Logits by ``run`` per (context, text); a long text takes the largest of its windows."""
+    pieces = [windows(text)[:MAX_WINDOWS] for _, text in whole]
+    logits = run(
+        [
+            (context, part)
+            for (context, _), parts in zip(whole, pieces, strict=True)
+            for part in parts
+        ]
+    )
+    starts = np.cumsum([0, *(len(parts) for parts in pieces[:-1])])
+    best: Array = np.maximum.reduceat(logits, starts, axis=0)
+    return best
 
 
 def windows(text: str) -> list[str]:

@@ -181,6 +181,7 @@ def job_of(
         "program": __version__,
         "model": f"{pipeline.model_id} {hashlib.sha256(fitted.encode()).hexdigest()[:8]}",
         "engine": pipeline.encoder.name,
+        "screen": pipeline.screen.limits.model_dump_json() if pipeline.screen else "",
         "columns": columns.model_dump_json(exclude_defaults=True),
         "chunk": str(chunk),
         **{f"input {path.resolve()}": chunks.fingerprint(path) for path in inputs},

@@ -31,7 +31,7 @@ def test_transformers_gives_the_same_logits(artifact_folder: Path) -> None:
     import torch
     from transformers import AutoModelForSequenceClassification
 
-    pipeline = artifact.load(artifact_folder)
+    pipeline = artifact.load(artifact_folder, engine="onnx")
     pairs = [("能开票吗", "没有票的"), ("", "好的呢哦"), ("在吗", "在的亲")]
     ours = pipeline.encoder.logits(pairs)
     model = AutoModelForSequenceClassification.from_pretrained(artifact_folder).eval()

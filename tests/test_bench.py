@@ -10,6 +10,7 @@ from typer.testing import CliRunner
 
 from cs_classifier import artifact, benchmark
 from cs_classifier.classifiers.ngrams import NgramModel
+from cs_classifier.classifiers.screen import NEVER, LabelLimit, Screen, ScreenLimits
 from cs_classifier.cli.bench import bench
 from cs_classifier.pipeline import Pipeline
 from cs_classifier.records import Message
@@ -70,6 +71,8 @@ def test_stages_add_up_and_none_is_missed(pipeline: Pipeline, lines: Path) -> No
     watched = benchmark.fresh(pipeline)
     n = len(pipeline.label_set)
     watched.ngrams = NgramModel(["的"], np.ones(1), np.ones((1, n)), np.zeros(n))
+    never = LabelLimit(limit=NEVER, slope=1, offset=0)
+    watched.screen = Screen(pipeline.encoder, ScreenLimits(labels=(never,) * n, missed=0))
     spent = benchmark.stage_seconds(watched, lines, lines.with_name("scored.jsonl"))
     assert tuple(spent) == benchmark.STAGES
     assert all(seconds > 0 for seconds in spent.values())

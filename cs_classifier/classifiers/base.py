@@ -21,3 +21,16 @@ class Classifier(Protocol):
     def scores(self, messages: Sequence[Message]) -> npt.NDArray[np.float64]:
         """Scores of shape ``(n, n_labels)`` in label order."""
         ...
+
+
+class Encoder(Protocol):
+    """Anything that turns (context, text) pairs of normalised text into logits."""
+
+    @property
+    def name(self) -> str:
+        """Engine, device and precision, for the summary of a run."""
+        ...
+
+    def logits(self, pairs: Sequence[tuple[str, str]]) -> npt.NDArray[np.float64]:
+        """Logits of shape ``(n, n_outputs)``: labels, then clauses if the model names them."""
+        ...

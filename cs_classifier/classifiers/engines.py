@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
+from cs_classifier.classifiers import screen
 from cs_classifier.classifiers.batching import ROUNDING, BatchedEncoder, read_tokenizer
 from cs_classifier.errors import ConfigError
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
 Engine = Literal["auto", "onnx", "openvino", "torch"]
 Device = Literal["cpu", "cuda"]
+MODEL = "model.onnx"
 LIBRARIES = {"onnx": "onnxruntime", "openvino": "openvino", "torch": "torch"}
 PROBE = (
     ("能开发票吗", "没有的哦亲"),
@@ -110,7 +112,7 @@ def load(  # noqa: PLR0913
     tokenizer = read_tokenizer(folder, max_tokens)
 
     def opened(choice: Choice, exact: BatchedEncoder | None = None) -> BatchedEncoder:
-        session = _open(choice, folder, threads)
+        session = _open(choice, folder, MODEL, threads)
         return BatchedEncoder(tokenizer, session, pad_id=pad_id, reason=choice.reason, exact=exact)
 
     if not choice.bf16:
@@ -118,6 +120,27 @@ def load(  # noqa: PLR0913
     exact = opened(replace(choice, bf16=False, reason=f"{choice.engine}: bf16 is too far off here"))
     rounding = opened(choice, exact)
     return rounding if rounds_little(rounding, exact) else exact
+
+
+def load_screen(  # noqa: PLR0913
+    folder: Path,
+    *,
+    max_tokens: int,
+    pad_id: int,
+    engine: Engine = "auto",
+    device: Device = "cpu",
+    threads: int = 0,
+    bf16: bool = False,
+) -> BatchedEncoder | None:
+    """Load the encoder of the artifact's screen, if it has one that this engine runs.
+
+    There is none for torch, which is the reference: it scores every line in full.
+    """
+    choice = choose(engine, device, flags=cpu_flags(), installed=installed_engines())
+    if choice.engine == "torch" or not (folder / screen.GRAPH).exists():
+        return None
+    session = _open(replace(choice, bf16=bf16), folder, screen.GRAPH, threads)
+    return BatchedEncoder(read_tokenizer(folder, max_tokens), session, pad_id=pad_id)
 
 
 def rounds_little(rounding: BatchedEncoder, exact: BatchedEncoder) -> bool:
@@ -129,15 +152,15 @@ def rounds_little(rounding: BatchedEncoder, exact: BatchedEncoder) -> bool:
     return bool(difference <= ROUNDING / 2)  # a few pairs are not the worst; nan is not little
 
 
-def _open(choice: Choice, folder: Path, threads: int) -> Session:
+def _open(choice: Choice, folder: Path, graph: str, threads: int) -> Session:
     if choice.engine == "openvino":
         from cs_classifier.classifiers.openvino import OpenVinoSession
 
-        return OpenVinoSession(folder, bf16=choice.bf16, threads=threads)
+        return OpenVinoSession(folder / graph, bf16=choice.bf16, threads=threads)
     if choice.engine == "torch":
         from cs_classifier.classifiers.torch import TorchSession
 
         return TorchSession(folder, device=choice.device, bf16=choice.bf16, threads=threads)
     from cs_classifier.classifiers.onnx import OnnxSession
 
-    return OnnxSession(folder, threads=threads, device=choice.device)
+    return OnnxSession(folder / graph, threads=threads, device=choice.device)

@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 
 
 class OnnxSession:
-    """``model.onnx`` in 32-bit floats."""
+    """A graph of an artifact in 32-bit floats."""
 
-    def __init__(self, folder: Path, *, threads: int = 0, device: str = "cpu") -> None:
-        """Load the model of an artifact ``folder``; 0 ``threads`` means all cores.
+    def __init__(self, graph: Path, *, threads: int = 0, device: str = "cpu") -> None:
+        """Load ``graph``, such as an artifact's ``model.onnx``; 0 ``threads`` means all cores.
 
         Raises:
             ConfigError: the installed ONNX Runtime does not know the device.
@@ -36,9 +36,7 @@ class OnnxSession:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         options.log_severity_level = 3
-        self._session = onnxruntime.InferenceSession(
-            str(folder / "model.onnx"), options, providers=[provider]
-        )
+        self._session = onnxruntime.InferenceSession(str(graph), options, providers=[provider])
         self.name = "onnx" if device == "cpu" else f"onnx-{device}"
         # On a CPU the activations of a batch should stay in the second-level cache.
         self.batch_tokens = 512 if device == "cpu" else 16384

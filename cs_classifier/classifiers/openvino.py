@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 
 
 class OpenVinoSession:
-    """``model.onnx`` compiled for this CPU, in bf16 or 32-bit floats."""
+    """A graph of an artifact compiled for this CPU, in bf16 or 32-bit floats."""
 
-    def __init__(self, folder: Path, *, bf16: bool, threads: int = 0) -> None:
-        """Compile the model of an artifact ``folder``; 0 ``threads`` means all cores.
+    def __init__(self, graph: Path, *, bf16: bool, threads: int = 0) -> None:
+        """Compile ``graph``, such as an artifact's ``model.onnx``; 0 ``threads`` means all cores.
 
         Raises:
             MissingExtraError: OpenVINO is not installed.
@@ -36,7 +36,7 @@ class OpenVinoSession:
         if threads:
             settings["INFERENCE_NUM_THREADS"] = str(threads)
         core = openvino.Core()
-        model = core.compile_model(core.read_model(folder / "model.onnx"), "CPU", settings)
+        model = core.compile_model(core.read_model(graph), "CPU", settings)
         self._request = model.create_infer_request()
         self.name = "openvino-bf16" if bf16 else "openvino"
         self.batch_tokens = 2048 if bf16 else 512

@@ -13,14 +13,19 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from cs_classifier.classifiers import screen
+from cs_classifier.classifiers.engines import MODEL
 from cs_classifier.errors import ArtifactError, MissingExtraError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
+    import torch
     from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 TOLERANCE = 1e-3  # largest difference of a logit between torch and ONNX Runtime
+WEIGHTS = "model.safetensors"
 INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 
 
@@ -36,33 +41,58 @@ def save_encoder(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, fol
         ArtifactError: the two engines disagree by more than ``TOLERANCE``.
         MissingExtraError: the export libraries are not installed.
     """
-    import torch
-
     try:
         from safetensors.torch import save_file
     except ImportError as error:
         msg = "train"
         raise MissingExtraError(msg, "safetensors") from error
     folder.mkdir(parents=True, exist_ok=True)
-    model = model.to("cpu").eval()
-    half = {k: v.detach().to(torch.float16).contiguous() for k, v in model.state_dict().items()}
-    model.load_state_dict({k: v.float() for k, v in half.items()})
+    half = _halve(model.to("cpu").eval())
     model.config.dtype = "float32"  # load_pretrained widens the stored halves again
     model.config.save_pretrained(folder)
-    save_file(half, folder / "model.safetensors", metadata={"format": "pt"})
+    save_file(half, folder / WEIGHTS, metadata={"format": "pt"})
     backend = tokenizer.backend_tokenizer
     backend.no_padding()
     backend.no_truncation()
     backend.save(str(folder / "tokenizer.json"))
-    _export_graph(model, folder)
-    difference = _largest_difference(model, folder)
+    return _export(model, folder / MODEL, [WEIGHTS])
+
+
+def save_screen(model: PreTrainedModel, folder: Path) -> None:
+    """Write the screen of the model in ``folder``: its graph, and weights that are its own.
+
+    Raises:
+        ArtifactError: torch and ONNX Runtime disagree by more than ``TOLERANCE``.
+    """
+    from safetensors.torch import load_file, save_file
+
+    half = _halve(model)
+    stored = load_file(folder / WEIGHTS)
+    own = {k: v for k, v in half.items() if k not in stored or not v.equal(stored[k])}
+    save_file(own, folder / screen.WEIGHTS, metadata={"format": "pt"})
+    _export(model, folder / screen.GRAPH, [screen.WEIGHTS, WEIGHTS])
+
+
+def _halve(model: PreTrainedModel) -> dict[str, torch.Tensor]:
+    """The model's tensors in 16 bits; its own are rounded likewise."""
+    import torch
+
+    half = {k: v.detach().to(torch.float16).contiguous() for k, v in model.state_dict().items()}
+    model.load_state_dict({k: v.float() for k, v in half.items()})
+    return half
+
+
+def _export(model: PreTrainedModel, graph: Path, weights: Sequence[str]) -> float:
+    """Write ``graph`` over the files ``weights`` beside it; returns the largest difference."""
+    _export_graph(model, graph, weights)
+    difference = _largest_difference(model, graph)
     if difference > TOLERANCE:
         msg = f"ONNX and torch logits differ by {difference:.2e}, more than {TOLERANCE:.0e}"
         raise ArtifactError(msg)
     return difference
 
 
-def _export_graph(model: PreTrainedModel, folder: Path) -> None:
+def _export_graph(model: PreTrainedModel, path: Path, weights: Sequence[str]) -> None:
     try:
         import onnx
         import onnxscript  # noqa: F401  (torch's exporter needs it; say so before it starts)
@@ -89,8 +119,8 @@ def _export_graph(model: PreTrainedModel, folder: Path) -> None:
         )
     model.set_attn_implementation(attention)
     graph = program.model_proto
-    _refer_to_safetensors(graph, folder / "model.safetensors")
-    onnx.save(graph, folder / "model.onnx")
+    _refer_to_safetensors(graph, [path.parent / name for name in weights])
+    onnx.save(graph, path)
 
 
 def _logits_only(model: PreTrainedModel) -> Any:  # noqa: ANN401  (a module, made lazily)
@@ -134,15 +164,17 @@ def safetensors_index(path: Path) -> dict[str, tuple[list[int], int, int]]:
     }
 
 
-def _refer_to_safetensors(graph: Any, weights: Path) -> None:  # noqa: ANN401
-    """Replace each weight in ``graph`` by a reference into ``weights`` and a cast to 32 bits."""
+def _refer_to_safetensors(graph: Any, files: Sequence[Path]) -> None:  # noqa: ANN401
+    """Replace each weight in ``graph`` by a reference into one of ``files`` and a cast to fp32."""
     from onnx import TensorProto, helper, numpy_helper
 
-    index = safetensors_index(weights)
+    indices = {path: safetensors_index(path) for path in files}
     casts, kept = [], []
     for initializer in graph.graph.initializer:
         name = initializer.name.removeprefix("model.")
-        match = _locate(numpy_helper.to_array(initializer), name, index, weights)
+        value = numpy_helper.to_array(initializer)
+        matches = ((path, _locate(value, name, index, path)) for path, index in indices.items())
+        path, match = next(((p, m) for p, m in matches if m), (files[0], None))
         if match is None:
             kept.append(initializer)
             continue
@@ -153,8 +185,8 @@ def _refer_to_safetensors(graph: Any, weights: Path) -> None:  # noqa: ANN401
             dims=shape,
             data_location=TensorProto.EXTERNAL,
         )
-        for key, value in (("location", weights.name), ("offset", offset), ("length", length)):
-            stored.external_data.add(key=key, value=str(value))
+        for key, place in (("location", path.name), ("offset", offset), ("length", length)):
+            stored.external_data.add(key=key, value=str(place))
         kept.append(stored)
         wide = f"{name}.wide" if transposed else initializer.name
         casts.append(helper.make_node("Cast", [stored.name], [wide], to=TensorProto.FLOAT))
@@ -190,14 +222,12 @@ def _locate(
     return None
 
 
-def _largest_difference(model: PreTrainedModel, folder: Path) -> float:
+def _largest_difference(model: PreTrainedModel, graph: Path) -> float:
     """Compare torch and ONNX Runtime on random ids of several shapes, with padding."""
     import onnxruntime
     import torch
 
-    session = onnxruntime.InferenceSession(
-        str(folder / "model.onnx"), providers=["CPUExecutionProvider"]
-    )
+    session = onnxruntime.InferenceSession(str(graph), providers=["CPUExecutionProvider"])
     rng = np.random.default_rng(0)
     worst = 0.0
     for rows, width in ((1, 4), (3, 17), (8, 64)):

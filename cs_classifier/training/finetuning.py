@@ -13,7 +13,7 @@ import logging
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -220,24 +220,75 @@ def fine_tune(  # noqa: PLR0913
 
     torch.manual_seed(config.seed)
     model, tokenizer = load_base(model_config, label_set, dropout=config.dropout)
-    first = train(0)[0]
     if model_config.prune_vocabulary:
-        tokenizer = pruning.keep_pieces(model, tokenizer, first)
+        tokenizer = pruning.keep_pieces(model, tokenizer, train(0)[0])
     start = {name: values.clone() for name, values in model.state_dict().items()}
     held = encode(tokenizer, *validation, max_tokens=model_config.max_tokens)
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    model.to(device)
-    run = _Run(config, model, tokenizer, work, len(first), device)
+
+    def lines(epoch: int) -> Encoded:
+        return encode(tokenizer, *train(epoch), max_tokens=model_config.max_tokens)
+
+    history = optimize(config, model, lines, held, work=work, on_step=on_step)
+    if config.start_weight:
+        _average(model, start, config.start_weight)
+    return FineTuned(model, tokenizer, history)
+
+
+def optimize(  # noqa: PLR0913
+    config: FineTuneConfig,
+    model: PreTrainedModel,
+    lines: Callable[[int], Encoded],
+    held: Encoded,
+    *,
+    work: Path,
+    on_step: Callable[[int, int, str], None] = lambda *_: None,
+) -> list[Epoch]:
+    """Fit ``model`` in place to the lines of each epoch, on a GPU if there is one.
+
+    Args:
+        config: the recipe.
+        model: what to train; parameters that need no gradient stay as they are.
+        lines: gives the lines of an epoch (0, 1, ...), always equally many, with targets in [0, 1].
+        held: lines for early stopping, with gold labels.
+        work: folder for checkpoints; a run that was stopped continues from there.
+        on_step: called with (step, all steps, note).
+
+    Returns:
+        The training history. The model is on the CPU, for inference.
+    """
+    model.to(_device())
+    data = lines(0)
+    run = _Run(config, model, work, len(data.ids))
     for epoch in range(run.restore(), config.epochs):
         if run.stalled(config.patience):
             break
-        data = encode(tokenizer, *train(epoch), max_tokens=model_config.max_tokens)
-        run.epoch(epoch, data, held, on_step)
+        run.epoch(epoch, lines(epoch) if epoch else data, held, on_step)
     run.load_best()
     model.to("cpu").eval()
-    if config.start_weight:
-        _average(model, start, config.start_weight)
-    return FineTuned(model, tokenizer, run.history)
+    return run.history
+
+
+def logits(
+    model: PreTrainedModel, data: Encoded, precision: Literal["auto", "fp32", "bf16"]
+) -> npt.NDArray[np.float32]:
+    """Logits ``(n, n_outputs)`` in the order of ``data``, on a GPU if there is one."""
+    import torch
+
+    device = _device()
+    model.to(device).eval()
+    bf16 = _use_bf16(precision, device)
+    out = np.zeros((len(data.ids), model.config.num_labels), dtype=np.float32)
+    with torch.no_grad(), torch.autocast(device.type, dtype=torch.bfloat16, enabled=bf16):
+        for batch in batches(data, 64):
+            inputs = padded(data, batch, model.config.pad_token_id or 0, device)
+            out[batch] = model(**inputs).logits.float().cpu().numpy()
+    return out
+
+
+def _device() -> torch.device:
+    import torch
+
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def _average(model: PreTrainedModel, start: dict[str, torch.Tensor], weight: float) -> None:
@@ -258,20 +309,13 @@ def _average(model: PreTrainedModel, start: dict[str, torch.Tensor], weight: flo
 class _Run:
     """State of one fine-tuning run: optimiser, schedule, history, checkpoints."""
 
-    def __init__(  # noqa: PLR0913, PLR0917
-        self,
-        config: FineTuneConfig,
-        model: PreTrainedModel,
-        tokenizer: PreTrainedTokenizerFast,
-        work: Path,
-        n_lines: int,
-        device: torch.device,
+    def __init__(
+        self, config: FineTuneConfig, model: PreTrainedModel, work: Path, n_lines: int
     ) -> None:
         import torch
 
-        self.config, self.model, self.work, self.device = config, model, work, device
+        self.config, self.model, self.work, self.device = config, model, work, model.device
         self.pad = model.config.pad_token_id or 0
-        self.tokenizer = tokenizer
         self.history: list[Epoch] = []
         steps = -(-n_lines // config.batch_size)
         self.all_steps = steps * config.epochs
@@ -284,7 +328,7 @@ class _Run:
                 max(0.0, (self.all_steps - step) / max(1, self.all_steps - warmup)),
             ),
         )
-        self.bf16 = _use_bf16(config.precision, device)
+        self.bf16 = _use_bf16(config.precision, self.device)
         work.mkdir(parents=True, exist_ok=True)
 
     def epoch(
@@ -302,9 +346,9 @@ class _Run:
             gold = torch.from_numpy(data.labels[batch]).to(self.device)
             smoothing = self.config.label_smoothing
             with self._autocast():
-                logits = self.model(**inputs).logits
+                found = self.model(**inputs).logits
             loss = torch.nn.functional.binary_cross_entropy_with_logits(
-                logits.float(), gold * (1 - smoothing) + smoothing / 2
+                found.float(), gold * (1 - smoothing) + smoothing / 2
             )
             loss.backward()
             torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
@@ -314,7 +358,8 @@ class _Run:
             losses.append(loss.item())
             note = f"epoch {epoch + 1}, loss {np.mean(losses[-50:]):.4f}"
             on_step(self.schedule.last_epoch, self.all_steps, note)
-        score = mean_average_precision(held.labels, self.logits(held))
+        predicted = logits(self.model, held, self.config.precision)
+        score = mean_average_precision(held.labels, predicted)
         score = 0.0 if np.isnan(score) else score  # nothing violating was held out: take the last
         row = Epoch(epoch + 1, float(np.mean(losses)), score, time.monotonic() - start)
         self.history.append(row)
@@ -327,18 +372,6 @@ class _Run:
         )
         best = score >= max(e.validation for e in self.history)
         self._save(best=best or self.config.keep == "last")
-
-    def logits(self, data: Encoded) -> npt.NDArray[np.float32]:
-        """Logits ``(n, n_labels)`` in the order of ``data``."""
-        import torch
-
-        self.model.eval()
-        out = np.zeros(data.labels.shape, dtype=np.float32)
-        with torch.no_grad(), self._autocast():
-            for batch in batches(data, 64):
-                inputs = padded(data, batch, self.pad, self.device)
-                out[batch] = self.model(**inputs).logits.float().cpu().numpy()
-        return out
 
     def stalled(self, patience: int) -> bool:
         """Whether the best epoch lies ``patience`` or more epochs back."""

@@ -16,25 +16,27 @@ import numpy as np
 from cs_classifier import artifact, datasets, splits
 from cs_classifier.artifact import Manifest
 from cs_classifier.calibration import Calibrator
-from cs_classifier.classifiers import ngrams
+from cs_classifier.classifiers import engines, ngrams, screen
+from cs_classifier.classifiers.screen import ScreenLimits
 from cs_classifier.decision import Decision, LabelThresholds, choose
 from cs_classifier.errors import ConfigError, DataError
 from cs_classifier.evaluation import EvaluationReport, evaluate
 from cs_classifier.evasion import ATTACKS, Evader
 from cs_classifier.labels import LabelSet, load_labels
 from cs_classifier.normalize import default_normalizer
-from cs_classifier.pipeline import MAX_CONTEXT
+from cs_classifier.pipeline import MAX_CONTEXT, largest
 from cs_classifier.reports import card
 from cs_classifier.reports.evaluation import to_json
 from cs_classifier.resources import CONFIGS
-from cs_classifier.training import clause_head, finetuning, wide
-from cs_classifier.training.export import save_encoder
+from cs_classifier.training import clause_head, finetuning, screening, wide
+from cs_classifier.training.export import save_encoder, save_screen
 from cs_classifier.upkeep import promotion
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     import numpy.typing as npt
+    from transformers import PreTrainedModel
 
     from cs_classifier.config import DecisionConfig, TrainConfig
     from cs_classifier.records import LabelledMessage
@@ -92,12 +94,15 @@ def train(
         on_step=on_step,
     )
     learnt = [*rest, *replay]
+    small = _distil(tuned, learnt, held, label_set, config, work / "screen", on_step)
     clauses = _name_clauses(tuned, learnt, label_set, config) if config.train.clauses else ()
     reports: list[EvaluationReport] = []
 
     def fill(folder: Path) -> Manifest:
         artifact.copy_configs(None, folder)
         difference = save_encoder(tuned.model, tuned.tokenizer, folder)
+        if small is not None:
+            save_screen(small, folder)
         if config.train.ngrams:
             wide.fit(*_encodable(learnt, label_set), weight=config.train.ngrams).save(
                 folder / ngrams.FILE
@@ -112,8 +117,15 @@ def train(
             "tests": _checksums(config.data.test),
         }
         artifact.write_json(folder / TRAINING, details)
+        missed = config.screen.missed if config.screen else 0.0
         report = _finish(
-            folder, manifest, calibration, config.decision, test=test, train=[*lines, *old]
+            folder,
+            manifest,
+            calibration,
+            config.decision,
+            test=test,
+            train=[*lines, *old],
+            missed=missed,
         )
         if report:
             reports.append(report)
@@ -234,6 +246,30 @@ def _encodable(lines: Sequence[LabelledMessage], label_set: LabelSet) -> finetun
     return pairs, np.array([label_set.row(line.labels) for line in lines], dtype=np.float64)
 
 
+def _distil(  # noqa: PLR0913, PLR0917
+    tuned: finetuning.FineTuned,
+    lines: Sequence[LabelledMessage],
+    held: Sequence[LabelledMessage],
+    label_set: LabelSet,
+    config: TrainConfig,
+    work: Path,
+    on_step: Callable[[int, int, str], None],
+) -> PreTrainedModel | None:
+    """The model's screen, taught on all lines, a share of them respelt."""
+    if config.screen is None:
+        return None
+    data, unseen = (
+        finetuning.encode(tuned.tokenizer, *found, max_tokens=config.model.max_tokens)
+        for found in (
+            _epochs(lines, [], label_set, config)(0),
+            _encodable(held, label_set),
+        )
+    )
+    return screening.distil(
+        tuned.model, data, unseen, config.screen, base=config.train, work=work, on_step=on_step
+    )
+
+
 def _name_clauses(
     tuned: finetuning.FineTuned,
     lines: Sequence[LabelledMessage],
@@ -290,21 +326,29 @@ def _finish(  # noqa: PLR0913
     *,
     test: Sequence[LabelledMessage],
     train: Sequence[LabelledMessage],
+    missed: float = 0.0,
 ) -> EvaluationReport | None:
-    """Fit calibration and thresholds, evaluate, and write everything but the manifest."""
+    """Fit calibration, thresholds and the screen's limits, evaluate; write all but the manifest."""
     n = len(manifest.labels)
     flat = Calibrator.fit(np.zeros((1, n)), np.zeros((1, n)), np.zeros((1, n)), prevalence=0.5)
     open_ = Decision(labels=(LabelThresholds(review=1, violation=1),) * n, config=config)
     artifact.write_json(folder / "calibration.json", flat)
     artifact.write_json(folder / "decision.json", open_)
     artifact.seal(folder, manifest)
-    draft = artifact.load(folder, engine="onnx")
+    draft = artifact.load(folder, engine="onnx", screened=False)
     scored = draft.score([line.message for line in calibration])
     calibrator, decision = fit_decision(
         scored.logits, scored.strengths, calibration, draft.label_set, config
     )
     artifact.write_json(folder / "calibration.json", calibrator)
     artifact.write_json(folder / "decision.json", decision)
+    small = engines.load_screen(
+        folder, max_tokens=manifest.max_tokens, pad_id=manifest.pad_id, engine="onnx"
+    )
+    if small:
+        found = largest(small.logits, _encodable(calibration, draft.label_set)[0])
+        levels = decision.levels(calibrator.transform(scored.logits, scored.strengths))
+        _limit_screen(folder / screen.LIMITS, found, scored.logits, levels, missed)
     report = None
     if test:
         artifact.seal(folder, manifest)
@@ -316,6 +360,18 @@ def _finish(  # noqa: PLR0913
         encoding="utf-8",
     )
     return report
+
+
+def _limit_screen(
+    path: Path, logits: Array, full: Array, levels: npt.NDArray[np.int64], missed: float
+) -> None:
+    """Choose the limits of the screen; those that it has can only get stricter."""
+    if path.exists():
+        former = ScreenLimits.model_validate_json(path.read_bytes())
+        chosen = ScreenLimits.choose(logits, full, levels, missed=former.missed)
+        artifact.write_json(path, former.stricter(chosen))
+    else:
+        artifact.write_json(path, ScreenLimits.choose(logits, full, levels, missed=missed))
 
 
 def _details(folder: Path) -> dict[str, Any]:
