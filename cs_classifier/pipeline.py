@@ -14,7 +14,7 @@ from cs_classifier.evidence import Suspicion, explain
 from cs_classifier.records import Evidence, Message, Outcome, Prediction, RuleHit
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     import numpy.typing as npt
 
@@ -143,7 +143,7 @@ class Pipeline:
         self, screen: Screen, pairs: Sequence[tuple[str, str]], ruled: Array
     ) -> tuple[Array, npt.NDArray[np.intp]]:
         """Estimated logits of all pairs, and the rows that the encoder has to look at."""
-        found = largest(screen.encoder.logits, pairs)
+        found = self.encode(screen.encoder, pairs)
         estimates = screen.limits.estimates(found)
         reported = self.decision.levels(self.calibrator.transform(estimates, ruled), ruled) > 0
         suspected = screen.limits.suspects(found) | reported | (ruled > 0)
@@ -151,7 +151,7 @@ class Pipeline:
 
     def _full(self, pairs: Sequence[tuple[str, str]], ruled: Array) -> Array:
         """Logits by the encoder; by the exact one where rounding could change a decision."""
-        logits = self._encode(self.encoder, pairs)
+        logits = self.encode(self.encoder, pairs)
         if self.exact is not None:
             labels = logits[:, : len(self.label_set)]
             lowest, highest = (
@@ -160,19 +160,30 @@ class Pipeline:
             )
             close = np.flatnonzero((lowest != highest).any(axis=1))
             if len(close):
-                logits[close] = self._encode(self.exact, [pairs[i] for i in close.tolist()])
+                logits[close] = self.encode(self.exact, [pairs[i] for i in close.tolist()])
         return logits
 
-    def _encode(self, encoder: Encoder, pairs: Sequence[tuple[str, str]]) -> Array:
-        """Logits of encoder and n-gram model together."""
+    def encode(self, encoder: Encoder, whole: Sequence[tuple[str, str]]) -> Array:
+        """Logits of encoder and n-gram model together, ``(n, n_outputs)``.
 
-        def run(pairs: Sequence[tuple[str, str]]) -> Array:
-            logits = encoder.logits(pairs)
-            if self.ngrams is not None:
-                logits[:, : len(self.label_set)] += self.ngrams.logits(pairs)
-            return logits
+        A long text takes the largest logit of its windows.
 
-        return largest(run, pairs)
+        Args:
+            encoder: the model's own one, its screen, or either in another precision.
+            whole: (context, text) pairs of normalised text.
+        """
+        pieces = [windows(text)[:MAX_WINDOWS] for _, text in whole]
+        pairs = [
+            (context, part)
+            for (context, _), parts in zip(whole, pieces, strict=True)
+            for part in parts
+        ]
+        logits = encoder.logits(pairs)
+        if self.ngrams is not None:
+            logits[:, : len(self.label_set)] += self.ngrams.logits(pairs)
+        starts = np.cumsum([0, *(len(parts) for parts in pieces[:-1])])
+        best: Array = np.maximum.reduceat(logits, starts, axis=0)
+        return best
 
     def _evidence(
         self,
@@ -217,23 +228,6 @@ class Pipeline:
         by_rule = {e.label: e.clause for e in reversed(evidence)}
         named = [self._top_clause(logits, label) or by_rule.get(label, "") for label in flagged]
         return tuple(filter(None, named))
-
-
-def largest(
-    run: Callable[[Sequence[tuple[str, str]]], Array], whole: Sequence[tuple[str, str]]
-) -> Array:
-    """Logits by ``run`` per (context, text); a long text takes the largest of its windows."""
-    pieces = [windows(text)[:MAX_WINDOWS] for _, text in whole]
-    logits = run(
-        [
-            (context, part)
-            for (context, _), parts in zip(whole, pieces, strict=True)
-            for part in parts
-        ]
-    )
-    starts = np.cumsum([0, *(len(parts) for parts in pieces[:-1])])
-    best: Array = np.maximum.reduceat(logits, starts, axis=0)
-    return best
 
 
 def windows(text: str) -> list[str]:

@@ -29,7 +29,7 @@ class LabelLimit(BaseModel):
     """What the screen's logit of one label means."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
-    limit: float  # below it the label is clear
+    limit: float  # below it the label is clear; of the logit with the n-gram model's share
     slope: float = Field(gt=0)  # the large model's logit is about slope * logit + offset there
     offset: float
 

@@ -24,7 +24,7 @@ from cs_classifier.evaluation import EvaluationReport, evaluate
 from cs_classifier.evasion import ATTACKS, Evader
 from cs_classifier.labels import LabelSet, load_labels
 from cs_classifier.normalize import default_normalizer
-from cs_classifier.pipeline import MAX_CONTEXT, largest
+from cs_classifier.pipeline import MAX_CONTEXT
 from cs_classifier.reports import card
 from cs_classifier.reports.evaluation import to_json
 from cs_classifier.resources import CONFIGS
@@ -346,9 +346,10 @@ def _finish(  # noqa: PLR0913
         folder, max_tokens=manifest.max_tokens, pad_id=manifest.pad_id, engine="onnx"
     )
     if small:
-        found = largest(small.logits, _encodable(calibration, draft.label_set)[0])
+        found = draft.encode(small, _encodable(calibration, draft.label_set)[0])
         levels = decision.levels(calibrator.transform(scored.logits, scored.strengths))
-        _limit_screen(folder / screen.LIMITS, found, scored.logits, levels, missed)
+        own = ~scored.strengths.any(axis=1)  # what a rule hits is never left to the screen
+        _limit_screen(folder / screen.LIMITS, found[own], scored.logits[own], levels[own], missed)
     report = None
     if test:
         artifact.seal(folder, manifest)
