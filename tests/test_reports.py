@@ -286,6 +286,12 @@ def test_card_front_matter_is_yaml():
     assert front["pipeline_tag"] == "text-classification"
 
 
+def test_card_says_that_a_screen_may_miss_something():
+    screened = TRAINING | {"config": TRAINING["config"] | {"screen": {"layers": 3}}}
+    assert "A screen of 3 layers" in _card(training=screened)
+    assert "screen" not in _card()
+
+
 def test_card_has_all_sections_and_says_who_must_not_be_judged():
     text = _card()
     sections = ["Intended use", "How to use", "Training data", "Labels", "Metrics", "Calibration"]

@@ -87,6 +87,9 @@ _LIMITS = (
     " suggest.",
     "Probabilities assume the prevalence given under Calibration. Where traffic differs much, refit"
     " with `cs-classifier calibrate` on reviewed lines.",
+    "The precision above is that of a mixture in which violations and their look-alikes are"
+    " frequent. In ordinary traffic, where violations are rare, expect more wrong calls than right"
+    " ones until `cs-classifier estimate` has measured otherwise.",
 )
 
 
@@ -124,7 +127,7 @@ def render(  # noqa: PLR0913
         _metrics(report, label_set),
         _calibration(calibrator, label_set),
         _thresholds(decision, label_set),
-        _limitations(report, label_set),
+        _limitations(report, label_set, training),
         _provenance(manifest, training),
     ]
     return "\n\n".join(parts) + "\n"
@@ -285,7 +288,9 @@ def _thresholds(decision: Decision, label_set: LabelSet) -> str:
     )
 
 
-def _limitations(report: EvaluationReport | None, label_set: LabelSet) -> str:
+def _limitations(
+    report: EvaluationReport | None, label_set: LabelSet, training: Mapping[str, Any]
+) -> str:
     if report is None:
         weak = f"Rare clauses with low recall: {MISSING}."
     elif found := _weak_clauses(report, label_set):
@@ -295,7 +300,13 @@ def _limitations(report: EvaluationReport | None, label_set: LabelSet) -> str:
             f"No clause with at least {WEAK_SUPPORT} lines had a recall below {WEAK_RECALL};"
             " rarer clauses are not covered by this statement."
         )
-    return "## Limitations\n\n" + "\n".join(f"- {limit}" for limit in (weak, *_LIMITS))
+    limits = [weak, *_LIMITS]
+    if screen := (training.get("config") or {}).get("screen"):
+        limits.append(
+            f"A screen of {screen['layers']} layers clears most lines before the model reads them,"
+            " and can miss what the model would report; `predict --no-screen` does without."
+        )
+    return "## Limitations\n\n" + "\n".join(f"- {limit}" for limit in limits)
 
 
 def _weak_clauses(report: EvaluationReport, label_set: LabelSet) -> list[str]:
