@@ -117,3 +117,13 @@ def test_the_stricter_limits_clear_what_both_clear(logits, other) -> None:
     ):
         wanted = one.limit if two.limit == NEVER else min(one.limit, two.limit)
         assert of_both.limit == wanted, j
+
+
+def test_a_label_without_lines_is_filled_by_others() -> None:
+    rng = np.random.default_rng(0)
+    logits = rng.normal(size=(40, 2))
+    levels = (logits > 0).astype(np.int64)
+    some = ScreenLimits.choose(logits, logits, levels * [1, 0], missed=0)
+    both = ScreenLimits.choose(logits, logits, levels, missed=0)
+    assert some.labels[1].limit == NEVER
+    assert some.filled_by(both) == both

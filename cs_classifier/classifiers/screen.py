@@ -71,6 +71,12 @@ class ScreenLimits(BaseModel):
             missed=missed,
         )
 
+    def filled_by(self, other: ScreenLimits) -> ScreenLimits:
+        """These, and those of ``other`` for labels that had no line here."""
+        pairs = zip(self.labels, other.labels, strict=True)
+        labels = tuple(theirs if own.limit == NEVER else own for own, theirs in pairs)
+        return self.model_copy(update={"labels": labels})
+
     def stricter(self, other: ScreenLimits) -> ScreenLimits:
         """Per label the lower of this limit and of one chosen on other, perhaps few, lines.
 

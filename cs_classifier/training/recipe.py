@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
     from cs_classifier.config import DecisionConfig, TrainConfig
+    from cs_classifier.pipeline import Scored
     from cs_classifier.records import LabelledMessage
 
     Array = npt.NDArray[np.float64]
@@ -348,8 +349,8 @@ def _finish(  # noqa: PLR0913
     if small:
         found = draft.encode(small, _encodable(calibration, draft.label_set)[0])
         levels = decision.levels(calibrator.transform(scored.logits, scored.strengths))
-        own = ~scored.strengths.any(axis=1)  # what a rule hits is never left to the screen
-        _limit_screen(folder / screen.LIMITS, found[own], scored.logits[own], levels[own], missed)
+        limits = _screen_limits(found, scored, levels, missed=missed, path=folder / screen.LIMITS)
+        artifact.write_json(folder / screen.LIMITS, limits)
     report = None
     if test:
         artifact.seal(folder, manifest)
@@ -363,16 +364,23 @@ def _finish(  # noqa: PLR0913
     return report
 
 
-def _limit_screen(
-    path: Path, logits: Array, full: Array, levels: npt.NDArray[np.int64], missed: float
-) -> None:
-    """Choose the limits of the screen; those that it has can only get stricter."""
-    if path.exists():
-        former = ScreenLimits.model_validate_json(path.read_bytes())
-        chosen = ScreenLimits.choose(logits, full, levels, missed=former.missed)
-        artifact.write_json(path, former.stricter(chosen))
-    else:
-        artifact.write_json(path, ScreenLimits.choose(logits, full, levels, missed=missed))
+def _screen_limits(
+    logits: Array, scored: Scored, levels: npt.NDArray[np.int64], *, missed: float, path: Path
+) -> ScreenLimits:
+    """Limits of the screen on calibration lines; where ``path`` holds some, they get stricter.
+
+    What a rule hits is never left to the screen, so such lines count only for a label that reports
+    no others.
+    """
+    former = ScreenLimits.model_validate_json(path.read_bytes()) if path.exists() else None
+    missed = former.missed if former else missed
+    alone = ~scored.strengths.any(axis=1)
+    chosen, by_all = (
+        ScreenLimits.choose(logits[rows], scored.logits[rows], levels[rows], missed=missed)
+        for rows in (alone, slice(None))
+    )
+    chosen = chosen.filled_by(by_all)
+    return former.stricter(chosen) if former else chosen
 
 
 def _details(folder: Path) -> dict[str, Any]:
