@@ -20,8 +20,12 @@ TRAIN = Path(__file__).parent.parent / "data" / "train"
 
 
 def corpus_slice() -> list[LabelledMessage]:
-    """1,200 lines of all writers, whole groups."""
-    lines = datasets.gold(datasets.load([TRAIN], LABELS))
+    """1,200 lines, whole groups; not of worlds in which one reply is right and wrong by turns.
+
+    There the neighbours of a line contradict it on purpose (with them 166 of 240 are found).
+    """
+    files = [path for path in datasets.files([TRAIN]) if not path.stem.endswith("-contexts")]
+    lines = datasets.gold(datasets.load(files, LABELS))
     return splits.by_group(lines, 1200 / len(lines), np.random.default_rng(0))[1]
 
 
