@@ -142,16 +142,16 @@ def load(
     verify(folder, manifest)
     label_set = load_labels(folder / "labels.yaml")
     wide = folder / ngrams.FILE
-    options: dict[str, Any] = {
-        "max_tokens": manifest.max_tokens,
-        "pad_id": manifest.pad_id,
-        "engine": engine,
-        "device": device,
-        "threads": threads,
-    }
-    encoder = engines.load(folder, **options)
-    bf16 = encoder.exact is not None
-    small = engines.load_screen(folder, **options, bf16=bf16) if screened else None
+    encoder = engines.load(
+        folder,
+        max_tokens=manifest.max_tokens,
+        pad_id=manifest.pad_id,
+        engine=engine,
+        device=device,
+        threads=threads,
+        screened=screened,
+    )
+    small = encoder.screen
     return Pipeline(
         label_set=label_set,
         rules=load_rules(folder / "rules.yaml", label_set),

@@ -28,11 +28,6 @@ def levels(
     return pipeline.decision.levels(probabilities, scored.strengths), scored.clauses.any(axis=1)
 
 
-def f1(called: np.ndarray, gold: np.ndarray) -> np.ndarray:
-    """F1 per label."""
-    return metrics.f1((called * gold).sum(axis=0), called.sum(axis=0), gold.sum(axis=0))
-
-
 def compare(pipeline: Pipeline, messages: Sequence[Message]) -> tuple[np.ndarray, np.ndarray]:
     """Print what the screen does to these lines; returns decisions without and with it."""
     full, _ = levels(pipeline, messages, screened=False)
@@ -62,7 +57,11 @@ def main() -> None:
     labelled = datasets.gold(datasets.load(args.data, pipeline.label_set))
     gold = np.array([pipeline.label_set.row(line.labels) for line in labelled], dtype=float)
     full, quick = compare(pipeline, [line.message for line in labelled])
-    before, after = (f1(found == VIOLATION, gold) for found in (full, quick))
+    calls = (full == VIOLATION, quick == VIOLATION)
+    before, after = (
+        metrics.f1((called * gold).sum(axis=0), called.sum(axis=0), gold.sum(axis=0))
+        for called in calls
+    )
     for label, x, y in zip(pipeline.label_set.ids, before, after, strict=True):
         print(f"  {label:24} F1 {x:.4f} -> {y:.4f}")
     if args.lines:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import copy
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
@@ -33,7 +34,10 @@ class Session(Protocol):
 class BatchedEncoder:
     """Logits of (context, text) pairs of normalised text, by any engine."""
 
-    def __init__(  # noqa: PLR0913
+    exact: BatchedEncoder | None = None  # the same model in 32-bit floats, where this one rounds
+    screen: BatchedEncoder | None = None  # the small model that clears lines before this one
+
+    def __init__(
         self,
         tokenizer: Tokenizer,
         session: Session,
@@ -41,7 +45,6 @@ class BatchedEncoder:
         pad_id: int,
         batch_tokens: int = 0,
         reason: str = "",
-        exact: BatchedEncoder | None = None,
     ) -> None:
         """Put the parts together.
 
@@ -51,22 +54,16 @@ class BatchedEncoder:
             pad_id: token id for padding.
             batch_tokens: padded tokens of a batch; 0 leaves it to the engine.
             reason: why this engine runs, in words for the user.
-            exact: the same model in 32-bit floats, where this one rounds.
         """
         self._tokenizer, self.session, self._pad = tokenizer, session, pad_id
         self.batch_tokens = batch_tokens or session.batch_tokens
-        self.name, self.reason, self.exact = session.name, reason, exact
+        self.name, self.reason = session.name, reason
 
     def with_budget(self, batch_tokens: int) -> BatchedEncoder:
         """The same model in batches of another size."""
-        return BatchedEncoder(
-            self._tokenizer,
-            self.session,
-            pad_id=self._pad,
-            batch_tokens=batch_tokens,
-            reason=self.reason,
-            exact=self.exact,
-        )
+        new = copy(self)
+        new.batch_tokens = batch_tokens
+        return new
 
     def tokenize(self, pairs: Sequence[tuple[str, str]]) -> list[Encoding]:
         """Token ids per pair; offsets are not computed, which halves the time."""

@@ -101,8 +101,11 @@ def load(  # noqa: PLR0913
     engine: Engine = "auto",
     device: Device = "cpu",
     threads: int = 0,
+    screened: bool = True,
 ) -> BatchedEncoder:
-    """Load the encoder of an artifact ``folder``.
+    """Load the encoder of an artifact ``folder``, with that of its screen if it has one.
+
+    torch is the reference and takes no screen: it scores every line in full.
 
     Raises:
         ConfigError: the engine or the device cannot be used.
@@ -111,36 +114,22 @@ def load(  # noqa: PLR0913
     choice = choose(engine, device, flags=cpu_flags(), installed=installed_engines())
     tokenizer = read_tokenizer(folder, max_tokens)
 
-    def opened(choice: Choice, exact: BatchedEncoder | None = None) -> BatchedEncoder:
-        session = _open(choice, folder, MODEL, threads)
-        return BatchedEncoder(tokenizer, session, pad_id=pad_id, reason=choice.reason, exact=exact)
+    def opened(choice: Choice, graph: str = MODEL) -> BatchedEncoder:
+        session = _open(choice, folder, graph, threads)
+        return BatchedEncoder(tokenizer, session, pad_id=pad_id, reason=choice.reason)
 
-    if not choice.bf16:
-        return opened(choice)
-    exact = opened(replace(choice, bf16=False, reason=f"{choice.engine}: bf16 is too far off here"))
-    rounding = opened(choice, exact)
-    return rounding if rounds_little(rounding, exact) else exact
-
-
-def load_screen(  # noqa: PLR0913
-    folder: Path,
-    *,
-    max_tokens: int,
-    pad_id: int,
-    engine: Engine = "auto",
-    device: Device = "cpu",
-    threads: int = 0,
-    bf16: bool = False,
-) -> BatchedEncoder | None:
-    """Load the encoder of the artifact's screen, if it has one that this engine runs.
-
-    There is none for torch, which is the reference: it scores every line in full.
-    """
-    choice = choose(engine, device, flags=cpu_flags(), installed=installed_engines())
-    if choice.engine == "torch" or not (folder / screen.GRAPH).exists():
-        return None
-    session = _open(replace(choice, bf16=bf16), folder, screen.GRAPH, threads)
-    return BatchedEncoder(read_tokenizer(folder, max_tokens), session, pad_id=pad_id)
+    encoder = opened(choice)
+    if choice.bf16:
+        reason = f"{choice.engine}: bf16 is too far off here"
+        plain = replace(choice, bf16=False, reason=reason)
+        exact = opened(plain)
+        if rounds_little(encoder, exact):
+            encoder.exact = exact
+        else:
+            choice, encoder = plain, exact
+    if screened and choice.engine != "torch" and (folder / screen.GRAPH).exists():
+        encoder.screen = opened(choice, screen.GRAPH)
+    return encoder
 
 
 def rounds_little(rounding: BatchedEncoder, exact: BatchedEncoder) -> bool:

@@ -343,9 +343,9 @@ def _finish(  # noqa: PLR0913
     )
     artifact.write_json(folder / "calibration.json", calibrator)
     artifact.write_json(folder / "decision.json", decision)
-    small = engines.load_screen(
+    small = engines.load(
         folder, max_tokens=manifest.max_tokens, pad_id=manifest.pad_id, engine="onnx"
-    )
+    ).screen
     if small:
         found = draft.encode(small, _encodable(calibration, draft.label_set)[0])
         levels = decision.levels(calibrator.transform(scored.logits, scored.strengths))
