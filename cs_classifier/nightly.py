@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 
 MIN_LINES = 30  # scored lines below which no rate is shown
 EXAMPLES = 3  # rows named per reason why lines were not scored
-HIDING = ("joined", "lexicon")  # the normaliser's steps that put a word for its spelling
+# The normaliser's steps that put a word for its spelling.
+HIDING = ("components", "joined", "lexicon")
 
 _DIGITS = re.compile(r"\d")
 _VARIABLE = re.compile(r"[\w-]{2}\*{3}\(\d+\)|\d+")  # a masked account name, or a number

@@ -4,9 +4,10 @@ A :class:`NormalizedText` keeps every edit, so the result can be replayed and ex
 character knows the span of the original it came from. Normalising twice changes nothing.
 
 Steps, in order: invisible characters are removed; enclosed letters and digits become plain; NFKC;
-traditional script becomes simplified (OpenCC); brackets around single characters, and separators
-and emoji inside a known word, are removed; homophone, component and nickname spellings are replaced
-from ``configs/lexicon.yaml``; spelt-out numbers become digits. Look-alikes are never folded
+traditional script becomes simplified (OpenCC); characters written as their parts are put together
+(亻言 is 信); brackets around single characters, and separators and emoji inside a known word, are
+removed; homophone and nickname spellings are replaced from ``configs/lexicon.yaml``; spelt-out
+numbers become digits. Look-alikes are never folded
 globally: that would break normal words (威信力, 卫星电视, 企鹅造型), so the lexicon says where each
 spelling counts.
 """
@@ -17,10 +18,11 @@ import re
 import unicodedata
 from dataclasses import dataclass
 from functools import cache
-from typing import TYPE_CHECKING, Any, Literal
+from itertools import pairwise
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from cs_classifier import resources
 from cs_classifier.errors import ConfigError
@@ -83,6 +85,7 @@ class _Lexicon(BaseModel):
     separators: str  # RE2 class body of what may stand inside a split word
     split: tuple[str, ...]  # words that are recognised when split
     lexemes: tuple[_Lexeme, ...]
+    components: tuple[Annotated[str, Field(min_length=3, max_length=3)], ...] = ()  # 信亻言
 
 
 def apply_steps(original: str, steps: tuple[Step, ...]) -> NormalizedText:
@@ -141,6 +144,7 @@ class Normalizer:
             msg = f"{lexicon}: {error}"
             raise ConfigError(msg) from error
         self._separator = compile_pattern(f"[{data.separators}]", str(lexicon))
+        self._whole = {entry[1:]: entry[0] for entry in data.components}
         self._lexemes = [
             (lexeme, pattern) for lexeme in data.lexemes for pattern in _patterns(lexeme)
         ]
@@ -156,6 +160,7 @@ class Normalizer:
             current = _record(steps, name, current, find(current))
         for _ in range(MAX_PASSES):
             before = current
+            current = _record(steps, "components", current, self._put_together(current))
             if self._settled(current):
                 break
             current = _record(steps, "brackets", current, _brackets(current))
@@ -170,6 +175,13 @@ class Normalizer:
     def _settled(self, text: str) -> bool:
         """Whether no word step can find anything; most lines leave here."""
         return not (_MARKS.search(text) or self._set.matching(text))
+
+    def _put_together(self, text: str) -> list[Edit]:
+        edits: list[Edit] = []
+        for i, pair in enumerate(map("".join, pairwise(text))):
+            if pair in self._whole and not (edits and edits[-1].end > i):
+                edits.append(Edit(i, i + 2, self._whole[pair]))
+        return edits
 
     def _joined(self, text: str) -> list[Edit]:
         return [

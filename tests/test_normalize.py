@@ -73,6 +73,7 @@ PIECES = st.sampled_from(
             for word in entry["surfaces"]
         ),
         *LEXICON["split"],
+        *(entry[1:] for entry in LEXICON["components"][::50]),
         *(case["original"] for case in CASES),
         *"加我您号发给留的裙群❤✘🐎🐶🧧🐟、，。！？～：·-_/` \n",
         *"請發票轉帳號碼臺灣乾隆徵信裡麵後頭髮",

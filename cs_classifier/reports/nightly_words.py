@@ -26,8 +26,8 @@ REASONS: Mapping[Language, Mapping[str, str]] = {
     "en": {"needs_media_review": "image or voice (for a person to look at)", "": "not stated"},
 }
 STEPS: Mapping[Language, Mapping[str, str]] = {
-    "zh": {"lexicon": "谐音或代称", "joined": "字间隔断"},
-    "en": {"lexicon": "respelt", "joined": "split"},
+    "zh": {"components": "拆字", "lexicon": "谐音或代称", "joined": "字间隔断"},
+    "en": {"components": "in parts", "lexicon": "respelt", "joined": "split"},
 }
 ESTIMATES: Mapping[Language, Mapping[str, str]] = {
     "zh": {
