@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 import shutil
-from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -143,25 +142,20 @@ def load(
     verify(folder, manifest)
     label_set = load_labels(folder / "labels.yaml")
     wide = folder / ngrams.FILE
-    with ThreadPoolExecutor() as pool:  # rules and lexicon are read while the engine opens
-        opening = pool.submit(
-            engines.load,
-            folder,
-            max_tokens=manifest.max_tokens,
-            pad_id=manifest.pad_id,
-            engine=engine,
-            device=device,
-            threads=threads,
-            screened=screened,
-        )
-        rules = load_rules(folder / "rules.yaml", label_set)
-        normalizer = Normalizer(folder / "lexicon.yaml")
-        encoder = opening.result()
+    encoder = engines.load(
+        folder,
+        max_tokens=manifest.max_tokens,
+        pad_id=manifest.pad_id,
+        engine=engine,
+        device=device,
+        threads=threads,
+        screened=screened,
+    )
     small = encoder.screen
     return Pipeline(
         label_set=label_set,
-        rules=rules,
-        normalizer=normalizer,
+        rules=load_rules(folder / "rules.yaml", label_set),
+        normalizer=Normalizer(folder / "lexicon.yaml"),
         encoder=encoder,
         exact=encoder.exact,
         screen=Screen(small, _read(ScreenLimits, folder / screen.LIMITS)) if small else None,

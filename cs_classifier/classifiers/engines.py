@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import platform
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -113,24 +112,23 @@ def load(  # noqa: PLR0913
         MissingExtraError: the engine's library is not installed.
     """
     choice = choose(engine, device, flags=cpu_flags(), installed=installed_engines())
-    plain = replace(choice, bf16=False, reason=f"{choice.engine}: bf16 is too far off here")
-    screened = screened and choice.engine != "torch" and (folder / screen.GRAPH).exists()
     tokenizer = read_tokenizer(folder, max_tokens)
 
     def opened(choice: Choice, graph: str = MODEL) -> BatchedEncoder:
         session = _open(choice, folder, graph, threads)
         return BatchedEncoder(tokenizer, session, pad_id=pad_id, reason=choice.reason)
 
-    with ThreadPoolExecutor() as pool:  # to open a session takes half a second of one core
-        exact = pool.submit(opened, plain) if choice.bf16 else None
-        small = pool.submit(opened, choice, screen.GRAPH) if screened else None
-        encoder = opened(choice)
-        if exact and rounds_little(encoder, exact.result()):
-            encoder.exact = exact.result()
-        elif exact:
-            encoder = exact.result()
-            small = pool.submit(opened, plain, screen.GRAPH) if small else None
-        encoder.screen = small.result() if small else None
+    encoder = opened(choice)
+    if choice.bf16:
+        reason = f"{choice.engine}: bf16 is too far off here"
+        plain = replace(choice, bf16=False, reason=reason)
+        exact = opened(plain)
+        if rounds_little(encoder, exact):
+            encoder.exact = exact
+        else:
+            choice, encoder = plain, exact
+    if screened and choice.engine != "torch" and (folder / screen.GRAPH).exists():
+        encoder.screen = opened(choice, screen.GRAPH)
     return encoder
 
 
