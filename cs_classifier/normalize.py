@@ -7,9 +7,8 @@ Steps, in order: invisible characters are removed; enclosed letters and digits b
 traditional script becomes simplified (OpenCC); characters written as their parts are put together
 (亻言 is 信); brackets around single characters, and separators and emoji inside a known word, are
 removed; homophone and nickname spellings are replaced from ``configs/lexicon.yaml``; spelt-out
-numbers become digits. Look-alikes are never folded
-globally: that would break normal words (威信力, 卫星电视, 企鹅造型), so the lexicon says where each
-spelling counts.
+numbers become digits. Look-alikes are never folded globally: that would break normal words
+(威信力, 卫星电视, 企鹅造型), so the lexicon says where each spelling counts.
 """
 
 from __future__ import annotations

@@ -44,9 +44,9 @@ def candidates() -> dict[str, str]:
     found = defaultdict(set)
     for char in common_characters():
         for parts in known.data.get(char, []):
-            first, *others = parts
-            if len(others) == 1:
-                found[convert(first) + convert(others[0])].add(char)
+            match parts:
+                case [first, second]:
+                    found[convert(first) + convert(second)].add(char)
     return {pair: chars.pop() for pair, chars in found.items() if len(chars) == 1}
 
 
