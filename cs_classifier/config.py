@@ -58,7 +58,10 @@ class FineTuneConfig(Config):
     label_smoothing: float = Field(default=0.0, ge=0, lt=0.5)
     evasion: float = Field(default=0.0, ge=0, le=1)  # share of lines respelt anew in each epoch
     ngrams: float = Field(default=0.0, ge=0)  # weight of the n-gram model's logits; 0 is without
+    ngram_lines: int = Field(default=2, ge=1)  # that an n-gram must occur in
+    runs: int = Field(default=1, ge=1)  # with one seed each; the mean of their weights is kept
     start_weight: float = Field(default=0.0, ge=0, lt=1)  # of the base in the mean of all weights
+    teacher: str | None = None  # a model folder; targets are the mean of its estimates and gold
     clauses: bool = True  # fit a head that names the clause of a flagged line
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     seed: int = 0

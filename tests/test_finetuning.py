@@ -70,6 +70,19 @@ def test_the_mean_with_the_start(tiny_base: Path, tmp_path: Path) -> None:
         torch.testing.assert_close(z, 0.25 * x + 0.75 * y)
 
 
+def test_the_mean_of_several_runs(tiny_base: Path, tmp_path: Path) -> None:
+    config = FineTuneConfig(epochs=2, runs=3, batch_size=16, precision="fp32", learning_rate=1e-3)
+    steps: list[tuple[int, int]] = []
+    tuned = run(config, tiny_base, tmp_path, on_step=lambda i, n, _note: steps.append((i, n)))
+    assert steps == [(i + 1, len(steps)) for i in range(len(steps))]
+    assert len(tuned.history) == 6
+    folders = (tmp_path, tmp_path / "run-2", tmp_path / "run-3")
+    kept = [torch.load(f / "best.pt", weights_only=True)["model"] for f in folders]
+    for name, mean in tuned.model.named_parameters():
+        assert not torch.equal(kept[0][name], kept[1][name])
+        torch.testing.assert_close(mean, sum(weights[name] for weights in kept) / 3)
+
+
 def test_another_recipe_does_not_continue(tiny_base: Path, tmp_path: Path) -> None:
     run(FineTuneConfig(epochs=1, precision="fp32"), tiny_base, tmp_path)
     tuned = run(FineTuneConfig(epochs=1, seed=1, precision="fp32"), tiny_base, tmp_path)

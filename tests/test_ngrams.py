@@ -42,11 +42,11 @@ def test_same_as_scikit_learn(model: NgramModel) -> None:
 
     line = TfidfVectorizer(
         analyzer=lambda pair: list(ngrams.ngrams(pair)[0].elements()),
-        min_df=wide.MIN_LINES, sublinear_tf=True,
+        min_df=2, sublinear_tf=True,
     )  # fmt: skip
     context = TfidfVectorizer(
         analyzer=lambda pair: list(ngrams.ngrams(pair)[1].elements()),
-        min_df=wide.MIN_LINES, sublinear_tf=True,
+        min_df=2, sublinear_tf=True,
     )  # fmt: skip
     matrix = hstack([line.fit_transform(PAIRS), context.fit_transform(PAIRS)]).tocsr()
     fitted = LogisticRegression(C=wide.REGULARISATION, solver="liblinear").fit(matrix, GOLD[:, 0])
@@ -58,6 +58,13 @@ def test_same_as_scikit_learn(model: NgramModel) -> None:
 def test_weight_scales_the_logits(model: NgramModel) -> None:
     half = wide.fit(PAIRS, GOLD, weight=0.5)
     np.testing.assert_allclose(half.logits(PAIRS), model.logits(PAIRS) / 2, atol=1e-12)
+
+
+def test_rare_ngrams_are_left_out(model: NgramModel) -> None:
+    fewer = wide.fit(PAIRS, GOLD, weight=1.0, min_lines=3).vocabulary
+    assert set(fewer) < set(model.vocabulary)
+    assert "开不了" in fewer  # in three lines
+    assert "\x1e能开票吗"[:4] not in fewer  # in two messages
 
 
 def test_a_label_without_examples_adds_nothing(model: NgramModel) -> None:

@@ -5,12 +5,14 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from safetensors.numpy import load_file, save_file
 
 from cs_classifier import artifact, datasets, training
 from cs_classifier.classifiers.ngrams import FILE, NgramModel
 from cs_classifier.config import DecisionConfig, TrainConfig
 from cs_classifier.errors import DataError, LabelError
 from cs_classifier.labels import load_labels
+from cs_classifier.records import Message
 from cs_classifier.upkeep import promotion
 from tests.conftest import labelled, write_jsonl
 
@@ -88,6 +90,30 @@ def test_a_warm_start_learns_new_lines_and_replays_old_ones(
     assert set(steps) == {-(-seen // config.train.batch_size)}
     vocabulary = NgramModel.load(tmp_path / "model" / FILE).vocabulary
     assert {"做的", "三天"} <= set(vocabulary)  # of new and of old lines
+
+
+def test_a_teacher_has_half_a_say(
+    artifact_folder: Path, tiny_config: TrainConfig, tmp_path: Path
+) -> None:
+    """All lines are labelled clean, and the teacher calls every one of them everything."""
+    teacher = Path(shutil.copytree(artifact_folder, tmp_path / "teacher"))
+    weights = load_file(teacher / "model.safetensors")
+    weights["classifier.bias"] += 20
+    save_file(weights, teacher / "model.safetensors", metadata={"format": "pt"})
+    clean = [row | {"labels": [], "clause": ""} for row in labelled("u", 5)]
+    path = write_jsonl(tmp_path / "clean.jsonl", clean)
+    data = tiny_config.data.model_copy(update={"train": (path,), "test": ()})
+    means = {}
+    for name in (None, str(teacher)):
+        recipe = tiny_config.train.model_copy(update={"teacher": name})
+        config = tiny_config.model_copy(update={"data": data, "train": recipe})
+        training.train(config, tmp_path / "model", work=tmp_path / "work")
+        scored = artifact.load(tmp_path / "model").score([Message(str(r["text"])) for r in clean])
+        means[name] = scored.logits.mean()
+    assert abs(means[str(teacher)]) < 0.3  # one half
+    assert means[None] < -2
+    learnt = artifact.read_manifest(tmp_path / "model").data
+    assert checksums(*tiny_config.data.train).items() <= learnt.items()
 
 
 def test_an_unknown_label_in_the_data(tiny_config: TrainConfig, tmp_path: Path) -> None:

@@ -211,7 +211,8 @@ def fine_tune(  # noqa: PLR0913
         config: the recipe.
         model_config: the encoder.
         label_set: outputs, in order.
-        train: gives the lines of an epoch (0, 1, ...), always equally many.
+        train: gives the lines of an epoch (0, 1, ...), always equally many; a second run goes on
+            counting.
         validation: lines for early stopping.
         work: folder for checkpoints; one epoch at most is lost when a run is killed.
         on_step: called with (step, all steps, note) for a progress bar.
@@ -222,13 +223,30 @@ def fine_tune(  # noqa: PLR0913
     model, tokenizer = load_base(model_config, label_set, dropout=config.dropout)
     if model_config.prune_vocabulary:
         tokenizer = pruning.keep_pieces(model, tokenizer, train(0)[0])
-    start = {name: values.clone() for name, values in model.state_dict().items()}
+    start = _weights(model)
     held = encode(tokenizer, *validation, max_tokens=model_config.max_tokens)
 
-    def lines(epoch: int) -> Encoded:
-        return encode(tokenizer, *train(epoch), max_tokens=model_config.max_tokens)
+    def fit(run: int) -> list[Epoch]:
+        first = run * config.epochs
+        return optimize(
+            config.model_copy(update={"seed": config.seed + run}),
+            model,
+            lambda epoch: encode(
+                tokenizer, *train(first + epoch), max_tokens=model_config.max_tokens
+            ),
+            held,
+            work=work / f"run-{run + 1}" if run else work,
+            on_step=lambda step, steps, note: on_step(
+                run * steps + step, config.runs * steps, note
+            ),
+        )
 
-    history = optimize(config, model, lines, held, work=work, on_step=on_step)
+    history = fit(0)
+    for run in range(1, config.runs):
+        mean = _weights(model)
+        model.load_state_dict(start)
+        history += fit(run)
+        _average(model, mean, run / (run + 1))
     if config.start_weight:
         _average(model, start, config.start_weight)
     return FineTuned(model, tokenizer, history)
@@ -291,11 +309,16 @@ def _device() -> torch.device:
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
-def _average(model: PreTrainedModel, start: dict[str, torch.Tensor], weight: float) -> None:
-    """Move all parameters ``weight`` of the way back to where they started.
+def _weights(model: PreTrainedModel) -> dict[str, torch.Tensor]:
+    return {name: values.clone() for name, values in model.state_dict().items()}
 
-    A model that was trained on from another so keeps most of what is new and forgets less
-    ("WiSE-FT", Wortsman et al. 2022).
+
+def _average(model: PreTrainedModel, other: dict[str, torch.Tensor], weight: float) -> None:
+    """Move all parameters ``weight`` of the way to those of ``other``.
+
+    The mean of a model and the one that it was trained on from keeps most of what is new and
+    forgets less ("WiSE-FT", Wortsman et al. 2022); that of several runs from one start is mostly
+    better than each ("model soups", Wortsman et al. 2022).
     """
     import torch
 
@@ -303,7 +326,7 @@ def _average(model: PreTrainedModel, start: dict[str, torch.Tensor], weight: flo
     with torch.no_grad():
         for name, values in state.items():
             if values.is_floating_point():
-                values.lerp_(start[name], weight)
+                values.lerp_(other[name], weight)
 
 
 class _Run:

@@ -85,17 +85,21 @@ def train(
     rest, held = splits.by_group(lines, config.data.validation_share, rng)
     replay, old_held = splits.by_group(old, config.data.validation_share, rng) if old else ([], [])
     held = [*held, *_draw(old_held, round(config.data.replay_ratio * len(held)), rng)]
+    learnt, unseen = [*rest, *replay], _encodable(held, label_set)
+    targets = _targets(learnt, label_set, config)
     tuned = finetuning.fine_tune(
         config.train,
         config.model,
         label_set,
-        train=_epochs(rest, replay, label_set, config),
-        validation=_encodable(held, label_set),
+        train=_epochs(rest, replay, targets, config),
+        validation=unseen,
         work=work,
         on_step=on_step,
     )
-    learnt = [*rest, *replay]
-    small = _distil(tuned, learnt, held, label_set, config, work / "screen", on_step)
+    small = None
+    if config.screen:
+        respelt = _epochs(learnt, [], targets, config)(0)
+        small = _distil(tuned, respelt, unseen, config, work / "screen", on_step)
     clauses = _name_clauses(tuned, learnt, label_set, config) if config.train.clauses else ()
     reports: list[EvaluationReport] = []
 
@@ -105,9 +109,11 @@ def train(
         if small is not None:
             save_screen(small, folder)
         if config.train.ngrams:
-            wide.fit(*_encodable(learnt, label_set), weight=config.train.ngrams).save(
-                folder / ngrams.FILE
-            )
+            wide.fit(
+                *_encodable(learnt, label_set),
+                weight=config.train.ngrams,
+                min_lines=config.train.ngram_lines,
+            ).save(folder / ngrams.FILE)
         manifest = _manifest(config, label_set, tuned, difference, clauses)
         details = {
             "config": config.model_dump(mode="json"),
@@ -239,32 +245,31 @@ def fit_decision(
 
 def _encodable(lines: Sequence[LabelledMessage], label_set: LabelSet) -> finetuning.Lines:
     """Normalised (context, text) pairs, exactly as the pipeline will make them, and gold labels."""
+    gold = [label_set.row(line.labels) for line in lines]
+    return _pairs(lines), np.array(gold, dtype=np.float64)
+
+
+def _pairs(lines: Sequence[LabelledMessage]) -> list[tuple[str, str]]:
     normalize = default_normalizer()
-    pairs = [
+    return [
         (normalize(line.message.context).text[-MAX_CONTEXT:], normalize(line.message.text).text)
         for line in lines
     ]
-    return pairs, np.array([label_set.row(line.labels) for line in lines], dtype=np.float64)
 
 
 def _distil(  # noqa: PLR0913, PLR0917
     tuned: finetuning.FineTuned,
-    lines: Sequence[LabelledMessage],
-    held: Sequence[LabelledMessage],
-    label_set: LabelSet,
+    lines: finetuning.Lines,
+    held: finetuning.Lines,
     config: TrainConfig,
     work: Path,
     on_step: Callable[[int, int, str], None],
-) -> PreTrainedModel | None:
-    """The model's screen, taught on all lines, a share of them respelt."""
-    if config.screen is None:
-        return None
+) -> PreTrainedModel:
+    """The model's screen."""
+    assert config.screen is not None
     data, unseen = (
         finetuning.encode(tuned.tokenizer, *found, max_tokens=config.model.max_tokens)
-        for found in (
-            _epochs(lines, [], label_set, config)(0),
-            _encodable(held, label_set),
-        )
+        for found in (lines, held)
     )
     return screening.distil(
         tuned.model, data, unseen, config.screen, base=config.train, work=work, on_step=on_step
@@ -287,10 +292,28 @@ def _name_clauses(
     return clause_head.append(tuned.model, data, [line.clauses for line in violating], label_set)
 
 
+def _targets(
+    lines: Sequence[LabelledMessage], label_set: LabelSet, config: TrainConfig
+) -> dict[str, Array]:
+    """What to learn of each line, by id: its labels ``(n_labels,)``, or the mean with a teacher's.
+
+    The teacher ("knowledge distillation", Hinton et al. 2015) reads lines as they were written, so
+    that a respelt one has the same target.
+    """
+    pairs, targets = _encodable(lines, label_set)
+    if config.train.teacher:
+        of_teacher = config.model.model_copy(update={"base": config.train.teacher, "layers": None})
+        model, tokenizer = finetuning.load_base(of_teacher, label_set, dropout=0.0)
+        data = finetuning.encode(tokenizer, pairs, targets, max_tokens=config.model.max_tokens)
+        found = finetuning.logits(model, data, config.train.precision)
+        targets = (targets + 1 / (1 + np.exp(-found))) / 2
+    return {line.id: target for line, target in zip(lines, targets, strict=True)}
+
+
 def _epochs(
     new: Sequence[LabelledMessage],
     old: Sequence[LabelledMessage],
-    label_set: LabelSet,
+    targets: dict[str, Array],
     config: TrainConfig,
 ) -> Callable[[int], finetuning.Lines]:
     """Lines of an epoch: all new ones and a draw of old ones, a share of them respelt.
@@ -307,7 +330,7 @@ def _epochs(
                 attack = ATTACKS[int(rng.integers(len(ATTACKS)))]
                 if text := evader(line.message.text, attack, rng):
                     lines[i] = replace(line, message=replace(line.message, text=text))
-        return _encodable(lines, label_set)
+        return _pairs(lines), np.stack([targets[line.id] for line in lines])
 
     return of_epoch
 
@@ -398,6 +421,8 @@ def _manifest(
     now = dt.datetime.now()
     base, parent = config.model.base, ""
     data = _checksums([*config.data.train, *config.data.replay, *config.data.calibration])
+    if config.train.teacher:
+        data = promotion.learnt_from(Path(config.train.teacher)) | data
     if (Path(base) / artifact.MANIFEST).exists():
         former = artifact.read_manifest(Path(base))
         data = promotion.learnt_from(Path(base)) | data

@@ -15,12 +15,15 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-MIN_LINES = 2  # that an n-gram must occur in
 REGULARISATION = 4.0  # C of the logistic regression, as in the TF-IDF baseline
 
 
 def fit(
-    pairs: Sequence[tuple[str, str]], gold: npt.NDArray[np.float64], *, weight: float
+    pairs: Sequence[tuple[str, str]],
+    gold: npt.NDArray[np.float64],
+    *,
+    weight: float,
+    min_lines: int = 2,
 ) -> NgramModel:
     """Fit one logistic regression per label on ``(context, text)`` pairs of normalised text.
 
@@ -28,6 +31,7 @@ def fit(
         pairs: training lines.
         gold: labels ``(n, n_labels)``.
         weight: by which the logits are multiplied before they are added to the encoder's.
+        min_lines: that an n-gram must occur in.
 
     Raises:
         MissingExtraError: scikit-learn is not installed.
@@ -39,7 +43,7 @@ def fit(
         msg = "train"
         raise MissingExtraError(msg, "scikit-learn") from error
     blocks = [block for pair in pairs for block in ngrams(pair)]
-    vocabulary, idf = _vocabulary(blocks, n_lines=len(pairs))
+    vocabulary, idf = _vocabulary(blocks, len(pairs), min_lines)
     n_labels = gold.shape[1]
     model = NgramModel(vocabulary, idf, np.zeros((len(vocabulary), n_labels)), np.zeros(n_labels))
     columns, values, starts = model.features(blocks)
@@ -54,10 +58,10 @@ def fit(
 
 
 def _vocabulary(
-    blocks: Sequence[Counter[str]], *, n_lines: int
+    blocks: Sequence[Counter[str]], n_lines: int, min_lines: int
 ) -> tuple[list[str], npt.NDArray[np.float64]]:
-    """N-grams of at least ``MIN_LINES`` lines, sorted, and their smoothed idf."""
+    """N-grams of at least ``min_lines`` lines, sorted, and their smoothed idf."""
     lines = Counter(ngram for block in blocks for ngram in block)
-    kept = sorted(ngram for ngram, n in lines.items() if n >= MIN_LINES and "\n" not in ngram)
+    kept = sorted(ngram for ngram, n in lines.items() if n >= min_lines and "\n" not in ngram)
     frequency = np.array([lines[ngram] for ngram in kept], dtype=np.float64)
     return kept, np.log((1 + n_lines) / (1 + frequency)) + 1
