@@ -73,7 +73,7 @@ class ScreenConfig(Config):
     layers: int = Field(default=3, ge=2)
     epochs: int = Field(default=2, ge=1)
     learning_rate: float = Field(default=1e-4, gt=0)
-    missed: float = Field(default=0.0, ge=0, lt=1)  # of each label's reported calibration lines
+    missed: float = Field(default=0.01, ge=0, lt=1)  # of each label's reported calibration lines
 
 
 class DecisionConfig(Config):

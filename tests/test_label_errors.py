@@ -4,7 +4,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cs_classifier import datasets, splits, tables
+from cs_classifier import datasets, tables
 from cs_classifier.cli import upkeep
 from cs_classifier.errors import DataError
 from cs_classifier.labels import load_labels
@@ -16,21 +16,17 @@ from scripts.simulate_label_noise import flipped
 
 LABELS = load_labels()
 RULES = load_rules()
-TRAIN = Path(__file__).parent.parent / "data" / "train"
-
-
-def corpus_slice() -> list[LabelledMessage]:
-    """1,200 lines of all writers, whole groups."""
-    lines = datasets.gold(datasets.load([TRAIN], LABELS))
-    return splits.by_group(lines, 1200 / len(lines), np.random.default_rng(0))[1]
+TEST_SPLIT = Path(__file__).parent.parent / "data" / "test"
 
 
 def test_flipped_labels_come_first() -> None:
-    correct = corpus_slice()
+    # The test split never changes: in the training lines, each further world of contrasts, where
+    # only the customer's message decides, would make the task another one.
+    correct = datasets.gold(datasets.load([TEST_SPLIT], LABELS))
     lines, wrong = flipped(correct, 0.2, LABELS, np.random.default_rng(0))
     ranked = label_errors.rank(lines, LABELS, RULES, limit=int(0.3 * len(lines)))
     found = [suspect for suspect in ranked if suspect.line.id in wrong]
-    assert len(found) >= 0.7 * len(wrong), f"{len(found)} of {len(wrong)}"
+    assert len(found) >= 0.75 * len(wrong), f"{len(found)} of {len(wrong)}"
     truth = {line.id: line.labels for line in correct}
     mended = sum(suspect.suggested == truth[suspect.line.id] for suspect in found)
     assert mended > len(found) / 2
