@@ -146,6 +146,7 @@ def load(
         folder,
         max_tokens=manifest.max_tokens,
         pad_id=manifest.pad_id,
+        labels=len(label_set),
         engine=engine,
         device=device,
         threads=threads,

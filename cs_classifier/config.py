@@ -82,6 +82,7 @@ class DecisionConfig(Config):
     precision_floor: float = Field(default=0.95, gt=0, lt=1)
     confidence: float = Field(default=0.8, gt=0, lt=1)
     max_violation_rate: float = Field(default=0.002, gt=0, lt=1)  # of natural clean lines
+    min_probability: float = Field(default=0.5, ge=0, lt=1)  # of a violation, at `prevalence`
     recall_target: float = Field(default=0.95, gt=0, lt=1)
     max_review_rate: float = Field(default=0.01, gt=0, lt=1)  # of natural clean lines
     review_strength: float = Field(default=0.8, gt=0)  # of a rule whose hits a person always sees

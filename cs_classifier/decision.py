@@ -103,9 +103,11 @@ def choose(
     lines would be hit; where no threshold proves the floor, the one with the best bound. A single
     high-scoring clean line can move that threshold far, so it is found on ``RESAMPLES`` resamples
     of whole groups, and the mean of the log-odds is taken ("bagging", Breiman 1996), raised if need
-    be until the natural limit holds on the set itself. ``floor_met`` says whether the bound reaches
-    the floor there. ``review`` is the highest threshold that reaches the recall target, raised
-    until no more than ``max_review_rate`` of the natural clean lines are sent to a person.
+    be until the natural limit holds on the set itself, and to ``min_probability``: what is less
+    likely than that in ordinary traffic is for a person to read. ``floor_met`` says whether the
+    bound reaches the floor there. ``review`` is the highest threshold that reaches the recall
+    target, raised until no more than ``max_review_rate`` of the natural clean lines are sent to a
+    person.
 
     Args:
         probabilities: calibrated, shape ``(n, n_labels)``.
@@ -138,7 +140,7 @@ def _choose_label(
     clean = np.sort(p[natural & ~gold])
     found = [_lowest_proven(p, gold, natural, weights, config) for weights in resamples[:, order]]
     wanted = _mean_probability([t for t in found if t is not None])
-    violation = _raised(wanted, clean, config.max_violation_rate)
+    violation = max(_raised(wanted, clean, config.max_violation_rate), config.min_probability)
     called, hits = int((p >= violation).sum()), int((p[gold] >= violation).sum())
     bound = lower_bound(hits, called, config.confidence)
     reached = float(np.quantile(p[gold], 1 - config.recall_target, method="lower"))

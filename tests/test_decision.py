@@ -146,11 +146,20 @@ def test_resamples_are_of_whole_groups_and_always_the_same():
     p, gold = np.linspace(0.2, 0.9, 31)[:, None], np.ones((31, 1))
     gold[-8] = 0
     rows = {"natural": np.zeros(31, dtype=bool)}
-    config = DecisionConfig(confidence=0.6, precision_floor=0.9)
+    config = DecisionConfig(confidence=0.6, precision_floor=0.9, min_probability=0)
     apart = choose(p, gold, config, **rows)
     assert apart == choose(p, gold, config, **rows, groups=[f"g{i:02}" for i in range(31)])
     pairs = choose(p, gold, config, **rows, groups=[f"g{i // 2}" for i in range(31)])
     assert pairs.labels[0].violation != apart.labels[0].violation
+
+
+def test_what_is_less_likely_than_not_is_no_violation():
+    p, gold = np.concatenate([np.linspace(0.2, 0.4, 60), np.zeros(60)]), [1] * 60 + [0] * 60
+    (free,) = choose_one(p, gold, natural=np.ones(120), min_probability=0).labels
+    (held,) = choose_one(p, gold, natural=np.ones(120)).labels
+    assert free.violation < 0.2
+    assert held.violation == DecisionConfig().min_probability == 0.5
+    assert 0.2 < held.review < 0.4
 
 
 def test_what_is_reported_holds_at_the_threshold():

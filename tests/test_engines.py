@@ -20,7 +20,12 @@ AVX2 = frozenset({"avx2", "fma"})
 def encoder(folder: Path, engine: engines.Engine) -> BatchedEncoder:
     manifest = artifact.read_manifest(folder)
     return engines.load(
-        folder, max_tokens=manifest.max_tokens, pad_id=manifest.pad_id, engine=engine, threads=1
+        folder,
+        max_tokens=manifest.max_tokens,
+        pad_id=manifest.pad_id,
+        labels=5,
+        engine=engine,
+        threads=1,
     )
 
 
@@ -58,16 +63,23 @@ def test_only_an_engine_that_rounds_has_an_exact_one(artifact_folder: Path, monk
     assert artifact.load(artifact_folder, engine="torch").exact is not None
 
 
-@pytest.mark.parametrize(("error", "near"), [(0.1, True), (0.5, False), (float("nan"), False)])
-def test_an_engine_that_is_far_off_is_noticed(onnx: BatchedEncoder, error, near) -> None:
+@pytest.mark.parametrize(
+    ("error", "labels", "near"),
+    [(0.1, 5, True), (0.5, 5, False), (float("nan"), 5, False), (0.5, 4, True)],
+)
+def test_an_engine_that_is_far_off_on_a_label_is_noticed(
+    onnx: BatchedEncoder, error, labels, near
+) -> None:
     class Off:
         name, batch_tokens = "off", 512
 
         def run(self, feed):
-            return onnx.session.run(feed) + np.float32(error)
+            logits = onnx.session.run(feed)
+            logits[:, 4] += np.float32(error)
+            return logits
 
     off = BatchedEncoder(onnx._tokenizer, Off(), pad_id=onnx._pad)
-    assert engines.rounds_little(off, onnx) is near
+    assert engines.rounds_little(off, onnx, labels) is near
 
 
 def test_no_pairs_no_rows(onnx: BatchedEncoder) -> None:

@@ -98,6 +98,7 @@ def load(  # noqa: PLR0913
     *,
     max_tokens: int,
     pad_id: int,
+    labels: int,
     engine: Engine = "auto",
     device: Device = "cpu",
     threads: int = 0,
@@ -105,7 +106,8 @@ def load(  # noqa: PLR0913
 ) -> BatchedEncoder:
     """Load the encoder of an artifact ``folder``, with that of its screen if it has one.
 
-    torch is the reference and takes no screen: it scores every line in full.
+    torch is the reference and takes no screen: it scores every line in full. The first ``labels``
+    outputs decide; the others name clauses.
 
     Raises:
         ConfigError: the engine or the device cannot be used.
@@ -123,7 +125,7 @@ def load(  # noqa: PLR0913
         reason = f"{choice.engine}: bf16 is too far off here"
         plain = replace(choice, bf16=False, reason=reason)
         exact = opened(plain)
-        if rounds_little(encoder, exact):
+        if rounds_little(encoder, exact, labels):
             encoder.exact = exact
         else:
             choice, encoder = plain, exact
@@ -132,13 +134,15 @@ def load(  # noqa: PLR0913
     return encoder
 
 
-def rounds_little(rounding: BatchedEncoder, exact: BatchedEncoder) -> bool:
-    """Whether the engine is as near to the exact one as :class:`Pipeline` takes for granted.
+def rounds_little(rounding: BatchedEncoder, exact: BatchedEncoder, labels: int) -> bool:
+    """Whether the labels' logits are as near to the exact ones as :class:`Pipeline` takes them.
 
     Hardware and libraries differ, so that is tried on a few pairs whenever a model is loaded.
     """
-    difference = np.abs(rounding.logits(PROBE) - exact.logits(PROBE)).max()
-    return bool(difference <= ROUNDING / 2)  # a few pairs are not the worst; nan is not little
+    difference = np.abs(rounding.logits(PROBE) - exact.logits(PROBE))[:, :labels]
+    return bool(
+        difference.max() <= ROUNDING / 2
+    )  # a few pairs are not the worst; nan is not little
 
 
 def _open(choice: Choice, folder: Path, graph: str, threads: int) -> Session:

@@ -367,7 +367,11 @@ def _finish(  # noqa: PLR0913
     artifact.write_json(folder / "calibration.json", calibrator)
     artifact.write_json(folder / "decision.json", decision)
     small = engines.load(
-        folder, max_tokens=manifest.max_tokens, pad_id=manifest.pad_id, engine="onnx"
+        folder,
+        max_tokens=manifest.max_tokens,
+        pad_id=manifest.pad_id,
+        labels=len(draft.label_set),
+        engine="onnx",
     ).screen
     if small:
         found = draft.encode(small, _encodable(calibration, draft.label_set)[0])
