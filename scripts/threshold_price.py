@@ -1,0 +1,75 @@
+"""What the shipped thresholds cost, and what is wrong at any threshold.
+
+    python scripts/threshold_price.py [--model models/default] [--data data/test data/context_swap]
+
+Each set is scored once and decided thrice: by the threshold of *violation*, by that of *review*,
+and by the ones that would give the best F1 on this very set, which nobody can know beforehand. A
+group of one reply under several messages is right if each of its lines is; a wrong one either
+misses a violation, calls a clean line, or both.
+"""
+
+import argparse
+from collections import defaultdict
+from pathlib import Path
+
+import numpy as np
+
+from cs_classifier import artifact, datasets, metrics
+
+
+def best_threshold(p: np.ndarray, gold: np.ndarray) -> float:
+    """The probability from which on a call gives the best F1 here."""
+    order = np.argsort(-p, kind="stable")
+    hits = np.cumsum(gold[order])
+    last = np.append(p[order][1:] != p[order][:-1], True)  # equal values are called together
+    f1 = np.where(last, 2 * hits / (np.arange(len(p)) + 1 + gold.sum()), -1)
+    return float(p[order][f1.argmax()])
+
+
+def main() -> None:
+    """Print one table for each set."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--model", type=Path, default=artifact.default_path())
+    parser.add_argument(
+        "--data", type=Path, nargs="+", default=[Path("data/test"), Path("data/context_swap")]
+    )
+    args = parser.parse_args()
+    pipeline = artifact.load(args.model)
+    thresholds = pipeline.decision.labels
+    for path in args.data:
+        lines = datasets.gold(datasets.load([path], pipeline.label_set))
+        gold = np.array([pipeline.label_set.row(line.labels) for line in lines]) > 0
+        scored = pipeline.score([line.message for line in lines], screened=False)
+        p = pipeline.calibrator.transform(scored.logits, scored.strengths)
+        groups = defaultdict(list)
+        for i, line in enumerate(lines):
+            groups[line.group].append(i)
+        contrasting = [rows for rows in groups.values() if (gold[rows] != gold[rows[0]]).any()]
+        print(f"{path}: {len(lines)} lines, {len(contrasting)} contrasting groups")
+        print(
+            "| thresholds | macro-F1 | clean lines called | groups right | missing | false | both |"
+        )
+        print("|---|---|---|---|---|---|---|")
+        for name, at in {
+            "*violation*": [t.violation for t in thresholds],
+            "*review*": [t.review for t in thresholds],
+            "best F1 here": [best_threshold(*x) for x in zip(p.T, gold.T, strict=True)],
+        }.items():
+            called = p >= np.array(at)
+            f1 = metrics.f1((called & gold).sum(0), called.sum(0), gold.sum(0))
+            clean = called[~gold.any(axis=1)].any(axis=1)
+            missed = np.array([(gold[rows] & ~called[rows]).any() for rows in contrasting])
+            false = np.array([(called[rows] & ~gold[rows]).any() for rows in contrasting])
+            cells = [
+                f"{np.nanmean(f1):.3f}",
+                f"{clean.sum()} of {len(clean)}",
+                f"{(~missed & ~false).mean():.3f}",
+                *map(
+                    str, [(missed & ~false).sum(), (false & ~missed).sum(), (missed & false).sum()]
+                ),
+            ]
+            print(f"| {name} | {' | '.join(cells)} |")
+
+
+if __name__ == "__main__":
+    main()
