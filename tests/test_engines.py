@@ -82,6 +82,13 @@ def test_an_engine_that_is_far_off_on_a_label_is_noticed(
     assert engines.rounds_little(off, onnx, labels) is near
 
 
+def test_openvino_pins_no_thread(artifact_folder: Path) -> None:
+    """Pinned, the workers of a Ray job were all bound to the same core."""
+    pytest.importorskip("openvino")
+    compiled = encoder(artifact_folder, "openvino").session._request.get_compiled_model()
+    assert compiled.get_property("ENABLE_CPU_PINNING") is False
+
+
 def test_no_pairs_no_rows(onnx: BatchedEncoder) -> None:
     assert len(onnx.logits([])) == 0
 

@@ -32,6 +32,7 @@ class OpenVinoSession:
         settings = {
             "PERFORMANCE_HINT": "LATENCY",  # one batch at a time on all threads
             "INFERENCE_PRECISION_HINT": "bf16" if bf16 else "f32",
+            "ENABLE_CPU_PINNING": "NO",  # workers beside each other would all sit on the first core
         }
         if threads:
             settings["INFERENCE_NUM_THREADS"] = str(threads)
