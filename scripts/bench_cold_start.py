@@ -1,6 +1,6 @@
-"""Time the command from a cold start: --help, and scoring 1,000 distinct rows from file to file.
+"""Time the command from a cold start: --help, and scoring one row and 1,000 from file to file.
 
-    python scripts/bench_cold_start.py [--rows 1000] [--runs 5]
+    python scripts/bench_cold_start.py [--rows 1 1000] [--runs 5] [--engine onnx openvino]
 
 The rows are the project's own natural lines, among which violations are rare as in traffic; a line
 decided as a violation costs more, since its evidence is searched. Prints minimum and median time.
@@ -39,19 +39,22 @@ def seconds(command: list[str]) -> float:
 def main() -> None:
     """Run both measurements."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rows", type=int, default=1000)
+    parser.add_argument("--rows", type=int, nargs="+", default=[1, 1000])
     parser.add_argument("--runs", type=int, default=5)
+    parser.add_argument("--engine", nargs="+", default=["auto"])
     options = parser.parse_args()
-    command = [sys.executable, "-m", "cs_classifier"]
+    timed = {"--help": ["--help"]}
     with tempfile.TemporaryDirectory() as folder:
-        source, target = Path(folder) / "rows.jsonl", Path(folder) / "scored.jsonl"
-        rows = sample_rows(options.rows)
-        source.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
-        for name, arguments in (
-            ("--help", ["--help"]),
-            (f"predict, {len(rows)} rows", ["predict", str(source), "-o", str(target), "-q"]),
-        ):
-            times = [seconds(command + arguments) for _ in range(options.runs)]
+        for count in options.rows:
+            rows = sample_rows(count)
+            source, target = Path(folder) / f"{count}.jsonl", Path(folder) / "scored.jsonl"
+            source.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+            for engine in options.engine:
+                arguments = ["predict", str(source), "-o", str(target), "-q", "--engine", engine]
+                timed[f"predict, rows: {len(rows)}, engine: {engine}"] = arguments
+        for name, arguments in timed.items():
+            command = [sys.executable, "-m", "cs_classifier", *arguments]
+            times = [seconds(command) for _ in range(options.runs)]
             print(f"{name}: min {min(times):.2f} s, median {statistics.median(times):.2f} s")
 
 

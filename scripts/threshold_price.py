@@ -9,21 +9,12 @@ misses a violation, calls a clean line, or both.
 """
 
 import argparse
-from collections import defaultdict
 from pathlib import Path
 
 import numpy as np
 
 from cs_classifier import artifact, datasets, metrics
-
-
-def best_threshold(p: np.ndarray, gold: np.ndarray) -> float:
-    """The probability from which on a call gives the best F1 here."""
-    order = np.argsort(-p, kind="stable")
-    hits = np.cumsum(gold[order])
-    last = np.append(p[order][1:] != p[order][:-1], True)  # equal values are called together
-    f1 = np.where(last, 2 * hits / (np.arange(len(p)) + 1 + gold.sum()), -1)
-    return float(p[order][f1.argmax()])
+from cs_classifier.evaluation.comparison import best_f1_threshold, contrast_groups
 
 
 def main() -> None:
@@ -41,11 +32,8 @@ def main() -> None:
         gold = np.array([pipeline.label_set.row(line.labels) for line in lines]) > 0
         scored = pipeline.score([line.message for line in lines], screened=False)
         p = pipeline.calibrator.transform(scored.logits, scored.strengths)
-        groups = defaultdict(list)
-        for i, line in enumerate(lines):
-            groups[line.group].append(i)
-        contrasting = [rows for rows in groups.values() if (gold[rows] != gold[rows[0]]).any()]
-        print(f"{path}: {len(lines)} lines, {len(contrasting)} contrasting groups")
+        groups = contrast_groups(lines)
+        print(f"{path}: {len(lines)} lines, {len(groups)} contrasting groups")
         print(
             "| thresholds | macro-F1 | clean lines called | groups right | missing | false | both |"
         )
@@ -53,13 +41,13 @@ def main() -> None:
         for name, at in {
             "*violation*": [t.violation for t in thresholds],
             "*review*": [t.review for t in thresholds],
-            "best F1 here": [best_threshold(*x) for x in zip(p.T, gold.T, strict=True)],
+            "best F1 here": [best_f1_threshold(*x) for x in zip(p.T, gold.T, strict=True)],
         }.items():
             called = p >= np.array(at)
             f1 = metrics.f1((called & gold).sum(0), called.sum(0), gold.sum(0))
             clean = called[~gold.any(axis=1)].any(axis=1)
-            missed = np.array([(gold[rows] & ~called[rows]).any() for rows in contrasting])
-            false = np.array([(called[rows] & ~gold[rows]).any() for rows in contrasting])
+            missed = np.array([(gold[rows] & ~called[rows]).any() for rows in groups])
+            false = np.array([(called[rows] & ~gold[rows]).any() for rows in groups])
             cells = [
                 f"{np.nanmean(f1):.3f}",
                 f"{clean.sum()} of {len(clean)}",

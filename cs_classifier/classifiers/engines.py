@@ -139,10 +139,8 @@ def rounds_little(rounding: BatchedEncoder, exact: BatchedEncoder, labels: int) 
 
     Hardware and libraries differ, so that is tried on a few pairs whenever a model is loaded.
     """
-    difference = np.abs(rounding.logits(PROBE) - exact.logits(PROBE))[:, :labels]
-    return bool(
-        difference.max() <= ROUNDING / 2
-    )  # a few pairs are not the worst; nan is not little
+    difference = np.abs(rounding.logits(PROBE) - exact.logits(PROBE))[:, :labels].max()
+    return bool(difference <= ROUNDING / 2)  # a few pairs are not the worst; nan is not little
 
 
 def _open(choice: Choice, folder: Path, graph: str, threads: int) -> Session:

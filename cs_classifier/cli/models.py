@@ -117,8 +117,8 @@ def calibrate(
         list[str] | None,
         typer.Option(
             "--set",
-            help="Change one decision target: precision_floor=0.9, prevalence=0.002, or "
-            "max_review_rate=0.01. Repeatable.",
+            help="Change one decision target: precision_floor=0.9, prevalence=0.002, "
+            "max_violation_rate=0.002, min_probability=0.3, or max_review_rate=0.01. Repeatable.",
         ),
     ] = None,
     test: Annotated[

@@ -95,7 +95,7 @@ def evaluate(
         differences=tuple(_differences(systems, gold, weights, label_set)),
         errors=tuple(_errors(gold_lines, predictions, label_set)),
         notes=tuple(notes),
-        contrast_groups=len(_contrast_groups(gold_lines)),
+        contrast_groups=len(contrast_groups(gold_lines)),
         origins=tuple(_origins(systems, gold, gold_lines)),
     )
 
@@ -219,7 +219,7 @@ def _scores(
     )
 
 
-def _contrast_groups(lines: Sequence[LabelledMessage]) -> list[list[int]]:
+def contrast_groups(lines: Sequence[LabelledMessage]) -> list[list[int]]:
     """Row numbers of each group whose lines differ in their labels."""
     groups: dict[str, list[int]] = {}
     for i, line in enumerate(lines):
@@ -234,7 +234,7 @@ def _groups_right(
     weights: npt.NDArray[np.int64],
 ) -> Estimate | None:
     """Share of contrast groups with no wrong call at all."""
-    groups = _contrast_groups(lines)
+    groups = contrast_groups(lines)
     if not groups:
         return None
     wrong = (system.calls != (gold > 0)).any(axis=1)

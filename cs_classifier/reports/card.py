@@ -55,9 +55,11 @@ accounts automatically, and monitoring of people who have not been told about it
 
 _HOW = """## How to use
 
+`FOLDER` is the one that holds this card.
+
 ```sh
-cs-classifier predict transcripts.csv -o scored.csv
-cs-classifier explain "只有收据哈" --context "要发票"
+cs-classifier predict transcripts.csv -o scored.csv --model FOLDER
+cs-classifier explain "只有收据哈" --context "要发票" --model FOLDER
 ```
 
 The folder also loads in `transformers`:
@@ -66,7 +68,7 @@ The folder also loads in `transformers`:
 from transformers import pipeline
 
 classify = pipeline(
-    "text-classification", model="models/default", top_k=None, function_to_apply="sigmoid"
+    "text-classification", model="FOLDER", top_k=None, function_to_apply="sigmoid"
 )
 classify({"text": context, "text_pair": line})
 ```
