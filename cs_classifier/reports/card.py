@@ -67,9 +67,7 @@ The folder also loads in `transformers`:
 ```python
 from transformers import pipeline
 
-classify = pipeline(
-    "text-classification", model="FOLDER", top_k=None, function_to_apply="sigmoid"
-)
+classify = pipeline("text-classification", model="FOLDER", top_k=None, function_to_apply="sigmoid")
 classify({"text": context, "text_pair": line})
 ```
 
